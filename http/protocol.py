@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
-import struct
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +20,8 @@ from .edge.joined_writes import JoinedWrites
 from .edge.networks import UNKNOWN
 from .edge.shares import Full
 from .edge.slim import SlimEvent, SlimQueue
+from .edge.taken_bytes import bytes_taken
+from .edge.unknown_methods import readable
 from .middleware import id_names
 from .request_facts import REST_MAX_BYTES, RequestFacts
 from .request_id import new_request_id
@@ -61,8 +61,6 @@ _PATH_BYTES_MAX: Final = 64
 # The headers that give a body's length.
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _OF_HEADS: Final = ("on_message_begin", "on_url", "on_header", "on_headers_complete")
-# The bytes that a connection's client has acknowledged stand at this place of Linux's `struct tcp_info`.
-_ACKED: Final = struct.Struct("120xQ")
 
 _log = structlog.get_logger(__name__)
 
@@ -199,7 +197,7 @@ class HttpProtocol(HttpToolsProtocol):
         if not waiting:
             self._taken = None
             return
-        taken = _bytes_taken(self.transport, waiting)
+        taken = bytes_taken(self.transport, waiting)
         if self._taken is None or taken - self._taken[0] >= self._patience.stall_bytes:
             self._taken = taken, now_s
         elif now_s - self._taken[1] >= self._patience.stall_s:
@@ -259,6 +257,10 @@ class HttpProtocol(HttpToolsProtocol):
         running = self._running
         return running is not None and not (running.response_complete or running.disconnected)
 
+    @property
+    def _between_requests(self) -> bool:
+        return not self._in_head and (self.cycle is None or not self.cycle.more_body)
+
     def _read_again(self) -> None:
         if not self.transport.is_closing():
             self.flow.resume_reading()
@@ -282,11 +284,19 @@ class HttpProtocol(HttpToolsProtocol):
                 self.due_s = self.loop.time() + self._patience.head_s
 
     def _feed(self, data: bytes) -> None:
+        last, between = self.cycle, self._between_requests
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._read_on(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
+            # Only if the data begin with this request is it known where the method stands.
+            of_method = isinstance(error, httptools.HttpParserInvalidMethodError)
+            if of_method and between and last is self.cycle and (request := readable(data)) is not None:
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self._feed(request)
+                return
             if self._lingers:
                 # Behind the body that was thrown away came a request, which is not answered.
                 return
@@ -488,13 +498,3 @@ def _disconnect(cycle: RequestResponseCycle | None) -> None:
     if cycle is not None and not cycle.response_complete:
         cycle.disconnected = True
         cycle.message_event.set()
-
-
-def _bytes_taken(transport: asyncio.Transport, waiting: int) -> int:
-    """Return a number that rises by the bytes that a client takes. `waiting`: those that the system has not had yet."""
-    try:
-        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKED.size)
-        return int(_ACKED.unpack(info)[0])
-    except (AttributeError, OSError, struct.error):
-        # Not Linux, or not TCP.
-        return -waiting

@@ -14,7 +14,9 @@ from tests.helpers.patience import PATIENCE_S
 
 NO_HTTP = {
     "noise": b"\x16\x03\x01\x02\x00\r\n\r\n",
-    "an unknown method": b"FOO /jobs HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a method in small letters": b"get /jobs HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a method of any length": b"F" * 40 + b" /jobs HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an unknown method of no request": b"FOO /jobs FTP/1.1\r\n\r\n",
     "a length that is no number": b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: abc\r\n\r\n",
     "a framing that the offer of another protocol hid": b"CONNECT / HTTP/1.1\r\nTransfer-Encoding: identity\r\n\r\n",
     "two ways to say the length": b"POST /jobs HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -31,6 +33,46 @@ async def test_what_is_no_http_gets_an_error_in_the_form_of_all(api: Api, name: 
     assert status == "HTTP/1.1 400 Bad Request"
     assert headers["connection"] == "close"
     assert_error(httpx.Response(400, headers=headers, content=content), 400, "invalid_request")
+
+
+UNKNOWN = {
+    "whole": (b"FOO /jobs HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "with the beginning of a known one": (b"GETX /jobs HTTP/1.1\r\nHost: x\r\n\r\n",),
+    "with a body": (b"UPDATE-IT /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",),
+    "in pieces": (b"FOO /jo", b"bs HTTP/1.1\r\nHost: x\r\n", b"\r\n"),
+    "known to the parser": (b"PROPFIND /jobs HTTP/1.1\r\nHost: x\r\n\r\n",),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+async def test_an_unknown_method_is_told_what_the_path_takes(api: Api, name: str) -> None:
+    """The connection goes on, also where a request had come before."""
+    fine = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with listening(api.app) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        async with asyncio.timeout(PATIENCE_S):
+            for _ in range(2):
+                for part in UNKNOWN[name]:
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines = dict(line.split(": ", 1) for line in head.decode().strip().split("\r\n")[1:])
+                content = await reader.readexactly(int(lines["content-length"]))
+                answer = httpx.Response(405, headers=lines, content=content)
+                assert head.startswith(b"HTTP/1.1 405 ") and lines["allow"] == "OPTIONS, POST"
+                assert_error(answer, 405, "method_not_allowed")
+                writer.write(fine)
+                assert (await reader.readuntil(b'{"status":"ok"}')).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+async def test_an_unknown_method_behind_another_request_is_no_readable_one(api: Api) -> None:
+    """The place of its method in the bytes is not known: a body before it may look like one."""
+    first = b"POST /jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nFOO "
+    async with listening(api.app) as server:
+        answer = await converse(server.port, first + b"FOO /jobs HTTP/1.1\r\n\r\n", until_closed=True)
+    assert answer.count(b"HTTP/1.1 400 ") == 2
 
 
 HEADS = {
