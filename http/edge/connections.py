@@ -172,11 +172,12 @@ class Connections:
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
-        if self._arrivals is not None:
-            self._arrivals.tidy(now_s)
+        rates = [rate for rate in (self._arrivals, self._rests) if rate is not None]
+        for rate in rates:
+            rate.tidy(now_s)
         for connection in [one for one in self._watched if one.due_s <= now_s]:
             connection.look(now_s)
-        goes_on = bool(self._watched) or (self._arrivals is not None and self._arrivals.kept > 0)
+        goes_on = bool(self._watched) or any(rate.kept for rate in rates)
         self._timer = loop.call_later(self.patience.look_s, self._look) if goes_on else None
 
     def _is_trusted(self, host: str) -> bool:

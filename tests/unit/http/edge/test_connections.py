@@ -128,15 +128,16 @@ async def test_thousands_of_payers_connections_and_strangers_leave_nothing_behin
 
 async def test_nothing_is_kept_of_clients_that_have_all_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fair, "_TIDY_EVERY_S", 0.0)
-    arrivals = Rates.of(Rate(20, 1), Rate(1_000, 1_000))
-    connections = Connections(Caps(9, 9, 9), patience=Patience(look_s=0.01), arrivals=arrivals)
+    arrivals, rests = Rates.of(Rate(20, 1), Rate(1_000, 1_000)), Rates.of(Rate(9_000, 100), Rate(9_000, 9_000))
+    connections = Connections(Caps(9, 9, 9), patience=Patience(look_s=0.01), arrivals=arrivals, rests=rests)
     connection = Connection()
     assert connections.arrive(connection, STRANGERS) is None
+    assert connections.takes_rest(connection.origin, 99)
     connections.leave(connection)
-    rates = connections._arrivals
-    assert rates is not None and rates.kept == 1
+    rates = connections._arrivals, connections._rests
+    assert [rate.kept for rate in rates if rate is not None] == [1, 1]
 
     async def forgotten() -> bool:
-        return rates.kept == 0 and connections._timer is None
+        return connections._timer is None and not any(rate.kept for rate in rates if rate is not None)
 
     await until(forgotten)
