@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -38,6 +39,15 @@ _STORE_AWAY: Final = (
 )
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _SAME_SITE: Final = frozenset({"same-origin", "none", ""})
+_RETRY_S: Final = 5
+
+
+class _State(Enum):
+    """States of a sign-in. The store alone knows of a sign-out, and may be away."""
+
+    HOLDS = auto()
+    OVER = auto()
+    UNKNOWN = auto()
 
 
 class OperatorPages:
@@ -71,10 +81,21 @@ class OperatorPages:
             return await self._dashboard(request, "")
         if self._in_the_clear(request):
             return self._page("For the operator", view.in_the_clear())
-        cookie = await self._signed_in(request)
-        if cookie is None:
-            return self._page("For the operator", view.sign_in(None))
-        return await self._dashboard(request, self._sign_in.form_token(cookie))
+        cookie = self._cookie(request)
+        match await self._sign_in_state(cookie):
+            case _State.HOLDS:
+                return await self._dashboard(request, self._sign_in.form_token(cookie))
+            case _State.UNKNOWN:
+                return await self._untold(cookie)
+            case _State.OVER:
+                return self._page("For the operator", view.sign_in(None))
+
+    async def _untold(self, cookie: str) -> Response:
+        """Answer while the store is away, which alone knows of a sign-out: with what `/readyz` tells strangers."""
+        unreachable = await self._health.unreachable()
+        told = await self._health.told(unreachable) if unreachable else ""
+        body = view.untold(told, self._sign_in.form_token(cookie))
+        return self._page("For the operator", body, 503, {"Retry-After": str(_RETRY_S)})
 
     async def _dashboard(self, request: Request, form_token: str) -> Response:
         if self._state.books is None:
@@ -101,18 +122,22 @@ class OperatorPages:
 
     async def leave(self, request: Request) -> Response:
         """Answer POST /operator/sign-out. A copy of the cookie opens nothing any more."""
-        if (refused := await self._refused(request, await self._form(request))) is not None:
+        form, cookie = await self._form(request), self._cookie(request)
+        if (refused := self._refused(cookie, form, await self._sign_in_state(cookie))) is not None:
             return refused
         answer = _to_page()
-        if not await self._end(cookie_in(request.headers) or ""):
+        if not await self._end(cookie):
             answer = self._page("For the operator", view.sign_in(_STORE_AWAY))
         self._set_cookie(request, answer, "", 0)
         return answer
 
     async def look(self, request: Request) -> Response:
         """Answer POST /operator/look: ask the node what became of a payout. Nothing is sent or changed."""
-        form = await self._form(request)
-        if (refused := await self._refused(request, form)) is not None:
+        form, cookie = await self._form(request), self._cookie(request)
+        state = await self._sign_in_state(cookie)
+        if state is _State.UNKNOWN:
+            return await self._untold(cookie)
+        if (refused := self._refused(cookie, form, state)) is not None:
             return refused
         if self._state.books is None:
             raise RefusedError(not_found("payout"))
@@ -122,19 +147,21 @@ class OperatorPages:
             return _to_page("?looked=unreachable#payouts")
         return _to_page(f"?looked={'settled' if report is None else report.status.value}#payouts")
 
-    async def _signed_in(self, request: Request) -> str | None:
-        """Return the cookie of a sign-in that holds; None without one."""
+    def _cookie(self, request: Request) -> str:
+        """Return the cookie of a sign-in that was made here, and is not too old; empty without one."""
         cookie = cookie_in(request.headers)
-        if cookie is None or not self._sign_in.admits(cookie):
-            return None
+        return cookie if cookie is not None and self._sign_in.admits(cookie) else ""
+
+    async def _sign_in_state(self, cookie: str) -> _State:
+        if not cookie:
+            return _State.OVER
         if self._state.books is None:
-            return cookie
+            return _State.HOLDS
         try:
             ended = await self._state.books.board.is_sign_in_ended(self._sign_in.name_of(cookie))
         except PortError:
-            # Only the store knows of a sign-out, and the page is needed most while the store is away.
-            return cookie
-        return None if ended else cookie
+            return _State.UNKNOWN
+        return _State.OVER if ended else _State.HOLDS
 
     async def _end(self, cookie: str) -> bool:
         """End a sign-in on all fronts, and return whether the store could note it."""
@@ -147,10 +174,9 @@ class OperatorPages:
             return False
         return True
 
-    async def _refused(self, request: Request, form: dict[str, str]) -> Response | None:
+    def _refused(self, cookie: str, form: dict[str, str], state: _State) -> Response | None:
         """Return the answer to a change that does not come from a form of ours; None for one that does."""
-        cookie = await self._signed_in(request)
-        if cookie is None:
+        if state is _State.OVER:
             return self._page("For the operator", view.sign_in(None), 401)
         if not self._sign_in.is_form_token(cookie, form.get("form", "")):
             return self._page("For the operator", view.sign_in(_STALE), 403)

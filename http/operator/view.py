@@ -70,12 +70,24 @@ def in_the_clear() -> str:
     )
 
 
+def untold(told: str, form_token: str) -> str:
+    """Return the body of the page while it can't be known whether a sign-in holds. `told`: what can't be reached."""
+    trouble = f"<p><strong>{escape(told)}</strong></p>" if told else ""
+    return _frame(
+        "<h1>For the operator</h1>"
+        f'<div class="card narrow">{trouble}'
+        "<p>The store could not tell whether this sign-in was ended elsewhere. So this page shows no figures until the "
+        'store answers again. <a href="/operator">Load again</a></p>'
+        "<p>To see them before that, send the token itself, from the server:</p>"
+        '<pre tabindex="0"><code>curl -H "Authorization: Bearer $OPERATOR_TOKEN" http://127.0.0.1:8402/operator'
+        "</code></pre>"
+        "<p>The log says why a part can't be reached, and <code>satmeter check</code> tries each of them.</p></div>",
+        _sign_out(form_token),
+    )
+
+
 def dashboard(figures: Figures, wallet: WalletWords, form_token: str, looked: str) -> str:
     """Return the body of the page with all figures."""
-    sign_out = (
-        f'<form method="post" action="/operator/sign-out">{sections.hidden("form", form_token)}'
-        '<button class="plain">Sign out</button></form>'
-    )
     news = f'<p class="note" role="status">{escape(words.LOOKED[looked])}</p>' if looked in words.LOOKED else ""
     return _frame(
         f"<h1>How the server is doing</h1>"
@@ -84,7 +96,14 @@ def dashboard(figures: Figures, wallet: WalletWords, form_token: str, looked: st
         f"{news}{_verdicts(verdicts(figures, wallet))}{sections.contents(_CONTENTS)}"
         f"{sections.money(figures)}{sections.payouts(figures, form_token)}{sections.states(figures)}"
         f"{sections.traffic(figures)}{sections.models(figures)}{sections.machine(figures)}{sections.hosts(figures)}",
-        sign_out,
+        _sign_out(form_token),
+    )
+
+
+def _sign_out(form_token: str) -> str:
+    return (
+        f'<form method="post" action="/operator/sign-out">{sections.hidden("form", form_token)}'
+        '<button class="plain">Sign out</button></form>'
     )
 
 

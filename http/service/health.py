@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -60,10 +60,7 @@ class Health:
             raise invalid("exclude", f"Must be one of {', '.join(parts)}")
         unreachable = [name for name in await self._unreachable() if name not in excluded]
         if unreachable:
-            names = " and ".join(_NAMES.get(name, name) for name in unreachable)
-            troubles = [trouble for name in unreachable if (trouble := await self._trouble(name))]
-            reason = f": {'; '.join(troubles)}" if troubles else ""
-            message = f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
+            message = await self.told(unreachable)
             details = {"unreachable": unreachable, **await self._found()}
             raise RefusedError(Refusal(Code.UNAVAILABLE, message, details, retry_after_s=_RETRY_AFTER_S))
         findings = await self._state.findings.current()
@@ -78,6 +75,13 @@ class Health:
     async def unreachable(self) -> list[str]:
         """Return the parts that can't be reached just now."""
         return await self._unreachable()
+
+    async def told(self, unreachable: Sequence[str]) -> str:
+        """Return the sentence about these parts that can't be reached, with the causes that are known."""
+        names = " and ".join(_NAMES.get(name, name) for name in unreachable)
+        troubles = [trouble for name in unreachable if (trouble := await self._trouble(name))]
+        reason = f": {'; '.join(troubles)}" if troubles else ""
+        return f"{names[0].upper()}{names[1:]} can't be reached just now{reason}."
 
     async def _found(self) -> dict[str, Any]:
         """Return the treasury's findings for a 503: lost payouts must be reported also while a part is unreachable."""

@@ -215,14 +215,46 @@ class _Away:
         raise TransientError("away")
 
 
-async def test_while_the_store_is_away_the_page_opens_and_a_sign_out_says_that_it_is_of_this_browser(api: Api) -> None:
+def while_away(api: Api) -> Any:
+    """The front of an api whose store has gone."""
     books = books_of(api.world)
     away = replace(books, board=cast(Any, _Away(books.board)))
-    async with browser(create_app(replace(api.state, books=away))) as client:
+    return create_app(replace(api.state, books=away))
+
+
+async def test_while_the_store_is_away_a_cookie_opens_what_is_down_and_no_figures(api: Api) -> None:
+    """Only the store knows of a sign-out: the cookie may be a copy of one that was ended elsewhere."""
+    async with browser(api.app) as client, browser(while_away(api)) as there:
+        await entered(client)
+        figures = form_of((await client.get(PAGE)).text)
+        there.cookies.update(client.cookies)
+        page = await there.get(PAGE)
+        assert (page.status_code, page.headers["retry-after"]) == (503, "5")
+        assert "shows no figures" in page.text and form_of(page.text) == figures
+        assert "Takings" not in page.text and "The wallet holds" not in page.text
+        looked = await there.post(f"{PAGE}/look", data={"form": figures, "actor": "ses_1"})
+        assert (looked.status_code, "shows no figures" in looked.text) == (503, True)
+        told = await there.get(PAGE, headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"})
+        assert told.status_code == 200 and "Takings" in told.text
+
+
+async def test_while_the_store_is_away_a_sign_out_says_that_it_is_of_this_browser(api: Api) -> None:
+    async with browser(while_away(api)) as client:
         await entered(client)
         form = form_of((await client.get(PAGE)).text)
         answer = await client.post(f"{PAGE}/sign-out", data={"form": form})
         assert "signed out in this browser" in answer.text and client.cookies.get(COOKIE) is None
+
+
+async def test_the_page_says_which_part_is_down_while_the_store_is_away(api: Api) -> None:
+    async def gone() -> None:
+        raise TransientError("away")
+
+    checks = {**api.state.checks, "store": gone}
+    state = replace(api.state, checks=checks)
+    async with browser(while_away(replace(api, state=state))) as client:
+        await entered(client)
+        assert "<strong>The store can&#x27;t be reached just now" in (await client.get(PAGE)).text
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"&" * 3_000, b"token", b"a=b&" * 100, b"token=" + b"%00" * 100])
