@@ -46,10 +46,18 @@ class Answer(msgspec.Struct, frozen=True):
     error: WalletError | None = None
 
 
+class _ToldError(msgspec.Struct, frozen=True):
+    """Error as it comes. Wallets built with `applesauce-wallet-connect` name its code `type`."""
+
+    code: str | None = None
+    type: str | None = None
+    message: str | None = None
+
+
 class _Response(msgspec.Struct, frozen=True):
     result_type: str | None = None
     result: Any = None
-    error: WalletError | None = None
+    error: _ToldError | None = None
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -320,7 +328,7 @@ def _answer(text: str, method: str) -> Answer:
         # Some wallets name no method in an error.
         if response.result_type not in (None, "", method):
             raise ValueError("an error of another method")
-        return Answer(error=response.error)
+        return Answer(error=WalletError(response.error.code or response.error.type, response.error.message))
     if response.result_type != method:
         raise ValueError("an answer of another method")
     return Answer(result=response.result)

@@ -41,6 +41,8 @@ class Manners:
     """The answer to an order that was carried out."""
     refusal: tuple[str, str] | None = None
     """An error that orders to pay are answered with."""
+    names_code: str = "code"
+    """The name of an error's code. Wallets built with `applesauce-wallet-connect` 6.2.0 call it `type`."""
     network: str = "regtest"
     pushes: bool = True
     slow_s: float = 0
@@ -159,7 +161,7 @@ class NwcWallet:
             else:
                 yield {"result": getattr(self, f"_{method}")(params)}
         except RefusedError as error:
-            yield {"error": {"code": error.code, "message": str(error)}}
+            yield {"error": {self.manners.names_code: error.code, "message": str(error)}}
 
     async def _pay(self, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         if self.manners.refusal is not None:

@@ -12,7 +12,7 @@ import msgspec
 import nostr_sdk
 import pytest
 
-from satmeter.actors.adapters.nwc.exchange import Answer, Exchange, Notice
+from satmeter.actors.adapters.nwc.exchange import Answer, Exchange, Notice, WalletError
 from satmeter.actors.adapters.nwc.nostr import RawEvent
 from satmeter.actors.ports import PermanentError, TransientError
 from tests.lightning.stand_ins.nwc.books import foreign_invoice
@@ -131,9 +131,15 @@ async def test_an_error_without_a_method_is_an_answer(nostr_relay: RelayProcess)
     async with wallet_at(nostr_relay.url, hears_nothing=True) as wallet, exchange_with(wallet) as exchange:
         asked = asyncio.create_task(exchange.ask("get_balance", {}))
         await answered(wallet, exchange, '{"error":{"code":"OTHER"}}')
-        error = (await asked).error
-        assert error is not None
-        assert (error.code, error.message) == ("OTHER", None)
+        assert (await asked).error == WalletError("OTHER", None)
+
+
+async def test_an_error_whose_code_is_called_its_type_is_read(nostr_relay: RelayProcess) -> None:
+    told = '{"result_type":"get_balance","error":{"type":"NOT_FOUND","message":"no such payment"},"result":null}'
+    async with wallet_at(nostr_relay.url, hears_nothing=True) as wallet, exchange_with(wallet) as exchange:
+        asked = asyncio.create_task(exchange.ask("get_balance", {}))
+        await answered(wallet, exchange, told)
+        assert (await asked).error == WalletError("NOT_FOUND", "no such payment")
 
 
 async def answered(wallet: NwcWallet, exchange: Exchange, text: str) -> None:
