@@ -44,3 +44,12 @@ def behind(human_part: str, invoice: str, node_key: str = NODE_KEY) -> str:
     """The invoice with another network and amount, signed again."""
     _, words = bolt11_codec.decode(invoice)
     return signed_words(human_part, words[:-SIGNATURE_WORDS], node_key)
+
+
+def over_hash_of(memo: str, invoice: str, node_key: str = NODE_KEY) -> str:
+    """The invoice with the hash of its description in the place of the text, signed again."""
+    human_part, words = bolt11_codec.decode(invoice)
+    field = as_field("d", as_words(memo.encode()))
+    assert words.count(field) == 1
+    hashed = as_field("h", as_words(sha256(memo.encode()).digest()))
+    return signed_words(human_part, words[:-SIGNATURE_WORDS].replace(field, hashed), node_key)

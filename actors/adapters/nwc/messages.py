@@ -14,11 +14,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ...domain.money import Msat
-from ...domain.payments.bolt11 import description_of, normalised, read_invoice
+from ...domain.payments.bolt11 import normalised, read_invoice
 from ...domain.payments.bolt11_reading import read_fields
 from ...domain.payments.invoices import Invoice, Settlement
 from ...ports import InvoiceOrder, PermanentError, PortError, TransientError
-from ..lightning.descriptions import actor_in
+from ..lightning.descriptions import actor_in, description_of
 from ..lightning.reading import is_payment_hash, rubbish, sane_msat
 from .exchange import Answer, WalletError
 
@@ -100,12 +100,14 @@ class Transaction(msgspec.Struct, frozen=True):
     @property
     def actor_id(self) -> str | None:
         """The actor that the invoice names; the wallet's own text of it may have been edited."""
-        if self.invoice:
-            try:
-                return actor_in(description_of(self.invoice))
-            except ValueError:
-                pass
-        return actor_in(self.description or "")
+        told = self.description or ""
+        try:
+            fields = read_fields(normalised(self.invoice or ""))
+        except ValueError:
+            return actor_in(told)
+        if fields.memo_hash is None:
+            return actor_in(fields.memo or "")
+        return actor_in(told) if fields.memo_hash == _digest(told) else None
 
     def incoming_state(self, *, listed_as_paid: bool = False) -> State:
         """Return whether this invoice of ours was paid. `listed_as_paid`: the list was to hold no unpaid ones."""
@@ -207,6 +209,11 @@ def read(answer: Answer, kind: type[T]) -> T:
         raise rubbish("not the expected fields") from None
 
 
+def _digest(text: str) -> str:
+    # JSON can name half a character, which has no UTF-8.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def _row(told: Any) -> Transaction:
     try:
         return msgspec.convert(told, Transaction)
@@ -238,7 +245,7 @@ def read_new_invoice(answer: Answer, order: InvoiceOrder) -> Invoice:
     ordered_msat = Msat.from_sats(order.amount_sats)
     try:
         invoice = read_invoice(made.invoice or "")
-        text = description_of(invoice.payment_request)
+        fields = read_fields(invoice.payment_request)
     except ValueError as error:
         raise rubbish(str(error)) from None
     if invoice.amount_msat != ordered_msat:
@@ -246,7 +253,8 @@ def read_new_invoice(answer: Answer, order: InvoiceOrder) -> Invoice:
     # coinos leaves the hash out. A client pays the one in the BOLT11 text.
     if made.payment_hash and made.payment_hash.lower() != invoice.payment_hash:
         raise rubbish("an invoice with another payment hash")
-    if actor_in(text) != order.actor_id:
+    # LNbits's wallet service has invoices made over the hash of the description, and lists the text beside it.
+    if fields.memo_hash != _digest(description_of(order)) and actor_in(fields.memo or "") != order.actor_id:
         raise PermanentError("the wallet does not keep descriptions of invoices: payments could not be credited")
     return Invoice(invoice.payment_request, invoice.payment_hash, order.amount_sats, invoice.expires_at_ms)
 

@@ -13,6 +13,7 @@ from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.bolt11 import description_of, read_invoice
 from satmeter.actors.domain.payments.payouts import PayoutTarget
+from tests.helpers.invoices import over_hash_of
 from tests.lightning.world import FUNDS_SATS, Fate
 
 ROUTE_MSAT = 1_000
@@ -44,10 +45,13 @@ class Row:
     state: str = "pending"
     fees_paid: int = 0
     settled_at: int | None = None
+    description: str = ""
 
 
 @dataclass
 class Books:
+    """hashes_descriptions: invoices have the hash of their description alone, as those of LNbits's wallet service."""
+
     clock_s: Callable[[], float]
     rows: list[Row] = field(default_factory=list)
     orders: Counter[str] = field(default_factory=Counter)
@@ -57,9 +61,12 @@ class Books:
     spent_msat: int = 0
     node_key: str = field(default_factory=lambda: secrets.token_hex(32))
     changes: int = 0
+    hashes_descriptions: bool = False
 
     def make_invoice(self, amount_msat: int, description: str, expiry_s: int | None) -> Row:
         row = self._row("incoming", *_signed(self.node_key, amount_msat, description, expiry_s, int(self.clock_s())))
+        if self.hashes_descriptions:
+            row.invoice, row.description = over_hash_of(description, row.invoice, self.node_key), description
         self.rows.append(row)
         return row
 
@@ -164,7 +171,7 @@ def shown(row: Row) -> dict[str, Any]:
         "type": row.type,
         "state": row.state,
         "invoice": row.invoice,
-        "description": description_of(row.invoice),
+        "description": row.description or description_of(row.invoice),
         "preimage": row.preimage if is_settled else "",
         "payment_hash": row.payment_hash,
         "amount": row.amount,

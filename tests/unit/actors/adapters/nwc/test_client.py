@@ -15,6 +15,7 @@ from satmeter.actors.adapters.nwc import client
 from satmeter.actors.adapters.nwc.client import NwcLightning
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.domain.payments.bolt11 import read_invoice
+from satmeter.actors.domain.payments.invoices import Settlement
 from satmeter.actors.domain.payments.payouts import PayoutRefusal, PayoutReport, PayoutStatus, PayoutTarget
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
 from tests.lightning.stand_ins.nwc.books import Row, foreign_invoice, shown
@@ -62,6 +63,17 @@ def without(*names: str) -> Any:
         return {name: value for name, value in shown(row).items() if name not in names}
 
     return show
+
+
+async def test_an_invoice_over_the_hash_of_its_description_is_taken_and_credited(nostr_relay: RelayProcess) -> None:
+    async with client_of(nostr_relay) as (wallet, lightning):
+        wallet.books.hashes_descriptions = True
+        made = await lightning.create_invoice(order())
+        assert read_invoice(made.payment_request).description_hash
+        await wallet.receive(made.payment_hash)
+        paid = Settlement(made.payment_hash, Msat.from_sats(21), ACTOR)
+        assert await lightning.lookup(made.payment_hash) == paid
+        assert await lightning.settlements(5) == [paid]
 
 
 @pytest.mark.parametrize("page_max", [1, 3, 50])

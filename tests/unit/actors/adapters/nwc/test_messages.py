@@ -23,6 +23,7 @@ from satmeter.actors.adapters.nwc.messages import (
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.money import Msat
 from satmeter.actors.ports import InvoiceOrder, PermanentError, TransientError
+from tests.helpers.invoices import over_hash_of
 
 AT_S = 1_800_000_000
 PREIMAGE = "11" * 32
@@ -123,6 +124,22 @@ def test_the_invoice_s_own_text_names_the_actor() -> None:
     assert row(invoice=None, description=f"memo ({ACTOR})").actor_id == ACTOR
     assert row(invoice=text("a stranger's")).actor_id is None
     assert row(invoice=None).actor_id is None
+
+
+def test_where_the_invoice_has_a_hash_alone_the_wallet_s_text_must_be_what_it_is_of() -> None:
+    memo = f"memo ({ACTOR})"
+    hashed = over_hash_of(memo, text())
+    assert row(invoice=hashed, description=memo).actor_id == ACTOR
+    for told in ("edited (job_another)", f"edited ({ACTOR})", "", "\ud800", None):
+        assert row(invoice=hashed, description=told).actor_id is None
+
+
+def test_a_new_invoice_may_be_over_the_hash_of_its_description() -> None:
+    hashed = over_hash_of(f"memo ({ACTOR})", text())
+    assert read_new_invoice(Answer(result={"invoice": hashed}), ORDER).payment_hash == HASH
+    for memo in (f"another ({ACTOR})", "memo"):
+        with pytest.raises(PermanentError, match="descriptions"):
+            read_new_invoice(Answer(result={"invoice": over_hash_of(memo, text(memo))}), ORDER)
 
 
 @pytest.mark.parametrize("fields", [{"amount": None}, {"amount": 0}, {"amount": -1}, {"amount": 10**30}])
