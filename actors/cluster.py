@@ -32,6 +32,7 @@ from .partitioning import Placement
 from .placement.coordinator import HostReport
 from .placement.failure_detector import Liveness, Replacement
 from .ray_actors import DedicatedActor, HostActor, OracleActor, TreasuryActor, Wiring
+from .ray_head import hidden_password
 from .ray_start import lean_start
 from .router.router import Router
 from .router.routing_table import Owners
@@ -335,6 +336,15 @@ def start_local(temp_dir: Path, cpus: int, namespace: str) -> str:
             _temp_dir=str(temp_dir),
         )
     return str(ray.get_runtime_context().gcs_address)
+
+
+def run_head(words: Sequence[str], user: str, password: str) -> None:
+    """Be `ray start --head` with these options, as this user of its store, until it exits. Raises `RayStartError`."""
+    from ray.scripts.scripts import cli  # It loads what no other process of ours needs.
+
+    login = [*(("--redis-username", user) if user else ()), *(("--redis-password", password) if password else ())]
+    with hidden_password(services, password) if password else contextlib.nullcontext():
+        cli(["start", "--head", *words, *login], prog_name="ray")
 
 
 def join(address: str, namespace: str, node_ip: str | None = None) -> None:

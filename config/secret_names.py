@@ -18,6 +18,9 @@ SECRETS: Final = (
 )
 """Secret settings of a server; the address of a store has its password. The models file names the others."""
 
+RAY_SECRETS: Final = ("RAY_REDIS_PASSWORD",)
+"""Secrets of Ray's head alone: the password of its user in the store."""
+
 CLIENT_SECRETS: Final = ("SATMETER_WALLET_LNBITS_KEY", "SATMETER_LOAD_ADMIN_KEY", "SATMETER_KEY")
 """Secrets of the programs that buy; the last one is a session's macaroon, in the lines that the first page shows."""
 

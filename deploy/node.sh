@@ -27,6 +27,11 @@ if [ "$role" != head ]; then
         refuse "set MACAROON_ROOT_KEY, the same on every node (openssl rand -hex 32): a key of each node's own would" \
             "make credentials of one node worthless on the next"
 fi
+if [ "$role" != server ] && [ -n "${RAY_REDIS_ADDRESS:-}" ] && [ -n "${VALKEY_PASSWORD:-}" ] &&
+    [ -z "${RAY_REDIS_PASSWORD:-}${RAY_REDIS_PASSWORD_FILE:-}${REDIS_PASSWORD:-}" ]; then
+    refuse "set RAY_REDIS_USERNAME and RAY_REDIS_PASSWORD to a user of Ray's own in the store, by ray-store-user.acl:" \
+        "with VALKEY_PASSWORD Ray would reach all money"
+fi
 
 export RAY_USAGE_STATS_ENABLED=0
 # Ray would wait 30 s for a node to become idle, longer than containers are given to stop; the server has drained by then.
@@ -36,26 +41,29 @@ ulimit -n "$(ulimit -Hn)"
 # Ray and all that it starts do without the server's keys: its processes ask the server for theirs.
 keyless=(env)
 for name in LNBITS_INVOICE_KEY LNBITS_ADMIN_KEY LND_MACAROON PHOENIXD_PASSWORD NWC_URL ANTHROPIC_API_KEY \
-    MACAROON_ROOT_KEY MACAROON_ROOT_KEY_PREVIOUS OPERATOR_TOKEN REDIS_URL; do
+    MACAROON_ROOT_KEY MACAROON_ROOT_KEY_PREVIOUS OPERATOR_TOKEN REDIS_URL VALKEY_PASSWORD; do
     keyless+=(-u "$name")
 done
+# The server does without the passwords of the store's other users.
+serving=(env -u VALKEY_PASSWORD -u RAY_REDIS_PASSWORD -u REDIS_PASSWORD)
+[ "$role" != server ] || keyless+=(-u RAY_REDIS_PASSWORD -u REDIS_PASSWORD)
 
+# Ray takes the login of its store (RAY_REDIS_ADDRESS) as options alone, which all can read: `satmeter ray-head` hides it.
 if [ -n "${KUBERAY_GEN_RAY_START_CMD:-}" ]; then
     # KubeRay's own command, which refers to variables: a shell has to read it.
-    ray=(bash -c "exec $KUBERAY_GEN_RAY_START_CMD")
-else
-    # The object store stays at Ray's smallest: messages travel inline, and nothing of ours is ever put there.
-    ray=(ray start --block --object-store-memory 83886080)
-    if [ "$role" != server ]; then
-        ray+=(--head --port 6379 --include-dashboard=false)
-        # Ray takes the password of its store (RAY_REDIS_ADDRESS) from no variable.
-        if [ -n "${RAY_REDIS_ADDRESS:-}" ] && [ -n "${VALKEY_PASSWORD:-}" ]; then
-            ray+=(--redis-password "$VALKEY_PASSWORD")
-        fi
-    else
-        ray+=(--address "$RAY_ADDRESS")
+    command=$KUBERAY_GEN_RAY_START_CMD
+    if [[ $command == *REDIS_PASSWORD* ]]; then
+        command=$(sed -E 's/^ray start --head/satmeter ray-head/; s/ --redis-(username|password)=[^ ]*//g' <<<"$command")
+        [[ $command == "satmeter ray-head"* ]] || refuse "KubeRay starts Ray's head in a way that is not known here"
+        export RAY_REDIS_USERNAME=${REDIS_USERNAME:-} RAY_REDIS_PASSWORD=${REDIS_PASSWORD:-}
+        keyless+=(-u REDIS_PASSWORD)
     fi
-    ray+=("$@")
+    ray=(bash -c "exec $command")
+elif [ "$role" = server ]; then
+    # The object store stays at Ray's smallest: messages travel inline, and nothing of ours is ever put there.
+    ray=(ray start --block --object-store-memory 83886080 --address "$RAY_ADDRESS" "$@")
+else
+    ray=(satmeter ray-head --block --object-store-memory 83886080 --port 6379 --include-dashboard=false "$@")
 fi
 [ "$role" != head ] || exec "${keyless[@]}" "${ray[@]}"
 
@@ -66,7 +74,7 @@ trap 'told=1; tell_server' TERM INT
 "${keyless[@]}" "${ray[@]}" &
 ray_pid=$!
 # It waits for the node that is just starting, up to a minute.
-satmeter serve --ray-address "$RAY_ADDRESS" &
+"${serving[@]}" satmeter serve --ray-address "$RAY_ADDRESS" &
 server_pid=$!
 [ -z "$told" ] || tell_server
 

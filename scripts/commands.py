@@ -197,6 +197,23 @@ def check() -> None:
     raise typer.Exit(run())
 
 
+@app.command(
+    short_help="Start Ray's head, with its store's password on no command line.",
+    context_settings={"ignore_unknown_options": True},
+)
+def ray_head(
+    options: Annotated[list[str] | None, typer.Argument(help="Options of `ray start`, without --head.")] = None,
+) -> None:
+    """Run `ray start --head` of a cluster, whose state is in the store at RAY_REDIS_ADDRESS.
+
+    User and password are in RAY_REDIS_USERNAME and RAY_REDIS_PASSWORD, or RAY_REDIS_PASSWORD_FILE. Ray takes them as
+    options alone, which every user of the machine can read. Production refuses a user that reaches our own keys there.
+    """
+    from .server.ray_head import run
+
+    raise typer.Exit(run(options or []))
+
+
 app.command(short_help="Ask a model, and pay by the token.")(cli.ask)
 app.command(short_help="Run an MCP server, by which an agent buys.")(cli.mcp)
 app.command(short_help="Put a running server under load, and check its books.")(load_cli.load)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -10,12 +11,14 @@ from typing import Final
 
 import httpx
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from ...actors.adapters.lightning.backend import Probed
 from ...actors.adapters.lightning_backends import backend_of
 from ...config.named_settings import is_set
 from ...config.problem import Problem
 from ...config.settings import Settings
+from .ray_store import RAY_STORE, ray_store_problems
 from .store_age import older_store_problems
 from .store_checks import store_problems
 from .upstream_probes import MODELS_FILE, upstream_problems
@@ -47,10 +50,19 @@ async def probe(
         wallet = await probed_wallet(settings, http)
         return wallet.problems
 
+    questioned: Sequence[Problem] = ()
+
+    async def ray_store() -> Sequence[Problem]:
+        nonlocal questioned
+        found = await _ray_store_problems(settings)
+        questioned = () if settings.production else found
+        return found if settings.production else ()
+
     # A redirect could send a key to another server.
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, follow_redirects=False) as http:
         parts: dict[str, tuple[str, bool, Callable[[], Awaitable[Sequence[Problem]]]]] = {
             "the store": ("REDIS_URL", settings.redis_url is not None, partial(_store_problems, settings)),
+            "the store of Ray's head": (RAY_STORE, bool(os.environ.get(RAY_STORE)), ray_store),
             "Ray": ("RAY_ADDRESS", _ray_place(settings) is not None, partial(_ray_problems, settings)),
             backend.title: (backend.address, has_keys, wallet_problems),
             "the model provider": (
@@ -72,11 +84,20 @@ async def probe(
         if asked:
             tell(f"Asking the parts, for at most {_PART_WITHIN_S:.0f} s ...")
         found = await asyncio.gather(*asked)
-    return Probed([problem for part in found for problem in part], wallet.warnings, wallet.proofs)
+    warnings = [*questioned, *wallet.warnings]
+    return Probed([problem for part in found for problem in part], warnings, wallet.proofs)
 
 
 async def _store_problems(settings: Settings) -> list[Problem]:
     return await store_problems(settings) or await older_store_problems(settings)
+
+
+async def _ray_store_problems(settings: Settings) -> list[Problem]:
+    try:
+        return await ray_store_problems(os.environ, settings)
+    except (RedisError, OSError) as error:
+        text = f"The store of Ray's head does not answer ({type(error).__name__}): start it, or mend the address."
+        return [Problem(RAY_STORE, text)]
 
 
 async def _asked(

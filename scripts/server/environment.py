@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ...config.secret_names import CLIENT_SECRETS, SECRETS
+from ...config.secret_names import CLIENT_SECRETS, RAY_SECRETS, SECRETS
 
 # Names the launcher's pipes. A process that has this variable is the server, and starts no launcher.
 LAUNCHED_BY: Final = "SATMETER_LAUNCHED_BY"
@@ -14,12 +14,16 @@ _MODELS_FILE: Final = "SATMETER_MODELS_FILE"
 
 
 def without_secrets(environment: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the environment without secrets, and the secrets: those of the models file's keys, too."""
+    """Return the environment without secrets, and the secrets: those of the models file's keys, too.
+
+    The password of Ray's store is in neither: Ray's head alone needs it.
+    """
     models_file = next((value for name, value in environment.items() if name.upper() == _MODELS_FILE), "")
     names = {*SECRETS, *CLIENT_SECRETS}
     exact = _key_variables(models_file)
     secrets = {name: value for name, value in environment.items() if name.upper() in names or name in exact}
-    return {name: value for name, value in environment.items() if name not in secrets}, secrets
+    left_out = {*secrets, *RAY_SECRETS}
+    return {name: value for name, value in environment.items() if name not in left_out}, secrets
 
 
 def _key_variables(models_file: str) -> frozenset[str]:

@@ -34,11 +34,15 @@ RAYS = {
     "RAY_external_storage_namespace", "RAY_gcs_rpc_server_reconnect_timeout_s",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S",
 }  # fmt: skip
-# Of our own making: the Valkey's password, from which REDIS_URL is made; the next is what its client reads.
-STORES = {"VALKEY_PASSWORD", "REDISCLI_AUTH"}
+# Of our own making: the Valkey's password, from which REDIS_URL is made; the next is what its client reads. The others
+# are the login of Ray's head, by `satmeter ray-head`, and by the names that KubeRay gives it.
+STORES = {
+    "VALKEY_PASSWORD", "REDISCLI_AUTH", "RAY_REDIS_USERNAME", "RAY_REDIS_PASSWORD", "RAY_REDIS_PASSWORD_FILE",
+    "REDIS_USERNAME", "REDIS_PASSWORD",
+}  # fmt: skip
 SECRETS = {
-    "MACAROON_ROOT_KEY", "RAY_AUTH_TOKEN", "VALKEY_PASSWORD", "REDIS_URL", "LNBITS_INVOICE_KEY", "LNBITS_ADMIN_KEY",
-    "ANTHROPIC_API_KEY", "OPERATOR_TOKEN",
+    "MACAROON_ROOT_KEY", "RAY_AUTH_TOKEN", "VALKEY_PASSWORD", "RAY_REDIS_PASSWORD", "REDIS_URL", "LNBITS_INVOICE_KEY",
+    "LNBITS_ADMIN_KEY", "ANTHROPIC_API_KEY", "OPERATOR_TOKEN",
 }  # fmt: skip
 
 
@@ -134,7 +138,7 @@ def test_the_ray_cluster_fits_what_kuberay_documents() -> None:
     spec = exactly(
         rayVersion=text,
         authOptions=exactly(mode={"const": "token"}),
-        gcsFaultToleranceOptions=exactly(redisAddress=text, redisPassword=reference),
+        gcsFaultToleranceOptions=exactly(redisAddress=text, redisUsername=exactly(value=text), redisPassword=reference),
         headGroupSpec=exactly(rayStartParams=start_params, template=template),
         workerGroupSpecs={"type": "array", "items": group},
     )
@@ -174,6 +178,22 @@ def test_the_stores_keep_every_write_and_evict_nothing() -> None:
     for command in (pod["command"], _yaml("compose.yaml")["services"]["valkey"]["command"]):
         assert "--appendonly yes --appendfsync always --maxmemory-policy noeviction" in command[-1]
         assert "requirepass" in command[-1].split("<<CONF")[1], "the password stands on no command line"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "kuberay.yaml"])
+def test_ray_has_a_user_of_its_own_in_the_store_with_the_documented_rights(name: str) -> None:
+    rule = (DEPLOY / "ray-store-user.acl").read_text().strip()
+    written = re.findall(r"^ *(user ray .*)$", (DEPLOY / name).read_text(), re.MULTILINE)
+    assert [re.sub(r">\$+RAY_REDIS_PASSWORD ", ">CHANGE-ME ", line) for line in written] == [rule]
+
+
+def test_ray_gets_no_other_password_of_the_store() -> None:
+    head = _yaml("compose.yaml")["services"]["ray-head"]["environment"]
+    assert head["RAY_REDIS_USERNAME"] == "ray" and "VALKEY_PASSWORD" not in head
+    assert head["RAY_REDIS_PASSWORD"].startswith("${RAY_REDIS_PASSWORD:?")
+    options = _manifest("RayCluster")["spec"]["gcsFaultToleranceOptions"]
+    assert options["redisUsername"] == {"value": "ray"}
+    assert options["redisPassword"]["valueFrom"]["secretKeyRef"]["key"] == "RAY_REDIS_PASSWORD"
 
 
 def _variables() -> set[tuple[str, str]]:

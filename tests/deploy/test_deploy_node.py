@@ -27,6 +27,11 @@ READY = {
     "REDIS_URL": "redis://store:6379/0",
     "MACAROON_ROOT_KEY": "0" * 64,
 }
+OF_RAYS_STORE = {
+    "RAY_REDIS_ADDRESS": "store:6379",
+    "RAY_REDIS_USERNAME": "ray",
+    "RAY_REDIS_PASSWORD": "hidden",
+}
 # Notes how it was called, then waits: SIGTERM ends it in order, SIGUSR1 as if by itself.
 STAND_IN = """#!/usr/bin/env bash
 name=$(basename "$0")
@@ -62,10 +67,10 @@ class Node:
         return self._process
 
     def end(self) -> None:
-        for name in ("ray", "satmeter"):
-            if pid := self.pid(name):
+        for line in self.lines():
+            if started := re.match(r"(?:ray|satmeter) (\d+)", line):
                 try:
-                    os.kill(pid, signal.SIGUSR1)
+                    os.kill(int(started[1]), signal.SIGUSR1)
                 except ProcessLookupError:
                     continue
         if self._process is not None:
@@ -75,14 +80,16 @@ class Node:
         return self._log.read_text().splitlines()
 
     def pid(self, name: str) -> int | None:
-        found = [line.split()[1] for line in self.lines() if re.match(rf"{name} \d", line)]
+        """The process of `ray` or `satmeter`, or of a command of theirs."""
+        program, _, command = name.partition(" ")
+        found = [line.split()[1] for line in self.lines() if re.match(rf"{program} \d+ {command}", line)]
         return int(found[0]) if found else None
 
     def environment(self, name: str) -> bytes:
         return Path(f"/proc/{self.pid(name)}/environ").read_bytes()
 
     def call(self, name: str) -> list[str]:
-        (line,) = [line for line in self.lines() if re.match(rf"{name} \d", line)]
+        (line,) = [line for line in self.lines() if re.match(rf"\w+ {self.pid(name)} ", line)]
         return line.split()[2:]
 
 
@@ -136,14 +143,13 @@ async def test_a_server_joins_ray_and_drains_before_ray_ends(node: Node) -> None
 
 
 async def test_a_head_that_serves_is_a_head_and_drains_before_ray_ends(node: Node) -> None:
-    process = node.start("both", **READY, RAY_REDIS_ADDRESS="store:6379", VALKEY_PASSWORD="secret")
-    await _run(node, "ray", "satmeter")
-    assert node.call("satmeter") == ["serve", "--ray-address", "head:6379"]
-    call = node.call("ray")
-    assert "--head" in call and "--address" not in call and call[-2:] == ["--redis-password", "secret"]
+    process = node.start("both", **READY, **OF_RAYS_STORE)
+    await _run(node, "satmeter ray-head", "satmeter serve")
+    assert node.call("satmeter serve") == ["serve", "--ray-address", "head:6379"]
+    assert "--address" not in node.call("satmeter ray-head")
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
-    assert node.lines()[-4:] == ["satmeter told", "satmeter ended", "ray told", "ray ended"]
+    assert node.lines()[-4:] == ["satmeter told", "satmeter ended"] * 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there an environment can be read")
@@ -174,26 +180,76 @@ async def test_when_the_server_ends_by_itself_ray_is_told_and_the_node_fails(nod
 
 
 async def test_a_head_is_ray_alone_and_gets_the_signal_itself(node: Node) -> None:
-    process = node.start("head", **READY, RAY_REDIS_ADDRESS="store:6379", VALKEY_PASSWORD="secret")
-    await _run(node, "ray")
-    assert node.pid("ray") == process.pid
-    call = node.call("ray")
-    assert "--head" in call
-    assert "--include-dashboard=false" in call
-    assert call[-2:] == ["--redis-password", "secret"]
+    process = node.start("head", "--num-cpus", "0", **READY, **OF_RAYS_STORE)
+    await _run(node, "satmeter ray-head")
+    assert node.pid("satmeter ray-head") == process.pid
+    call = node.call("satmeter ray-head")
+    assert "--include-dashboard=false" in call and call[-2:] == ["--num-cpus", "0"]
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 0
-    assert node.pid("satmeter") is None
+    assert node.pid("satmeter serve") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there an environment can be read")
+async def test_the_password_of_ray_s_store_is_with_ray_s_head_alone_and_on_no_command_line(node: Node) -> None:
+    node.start("both", **READY, **OF_RAYS_STORE, VALKEY_PASSWORD="of-all")
+    await _run(node, "satmeter ray-head", "satmeter serve")
+    head, server = node.environment("satmeter ray-head"), node.environment("satmeter serve")
+    assert b"RAY_REDIS_USERNAME=ray" in head and b"RAY_REDIS_PASSWORD=hidden" in head
+    assert b"hidden" not in server and b"of-all" not in head + server
+    assert "hidden" not in "".join(node.lines())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there an environment can be read")
+async def test_a_server_alone_has_no_password_of_ray_s_store(node: Node) -> None:
+    node.start("server", **READY, **OF_RAYS_STORE, VALKEY_PASSWORD="of-all")
+    await _run(node, "ray", "satmeter")
+    both = node.environment("ray") + node.environment("satmeter")
+    assert b"hidden" not in both and b"of-all" not in both
+
+
+def test_ray_does_not_get_the_password_that_opens_all_of_the_store(node: Node) -> None:
+    process = node.start("head", **READY, RAY_REDIS_ADDRESS="store:6379", VALKEY_PASSWORD="of-all")
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert "RAY_REDIS_PASSWORD" in errors and "of-all" not in errors
+    assert node.lines() == []
 
 
 async def test_kuberay_s_own_command_is_run_where_there_is_one_with_its_variables_filled_in(node: Node) -> None:
-    node.start("server", **READY, KUBERAY_GEN_RAY_START_CMD="ray start --block --password=$SECRET", SECRET="hidden")
+    node.start("server", **READY, KUBERAY_GEN_RAY_START_CMD="ray start --block --labels=$LABELS", LABELS="a=b")
     await _run(node, "ray", "satmeter")
-    assert node.call("ray") == ["start", "--block", "--password=hidden"]
+    assert node.call("ray") == ["start", "--block", "--labels=a=b"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there an environment can be read")
+async def test_kuberay_s_head_has_its_password_on_no_command_line(node: Node) -> None:
+    command = (
+        "ray start --head  --block  --num-cpus=0  --redis-password=$REDIS_PASSWORD  --redis-username=$REDIS_USERNAME "
+    )
+    given = {"REDIS_USERNAME": "ray", "REDIS_PASSWORD": "hidden", "RAY_REDIS_ADDRESS": "store:6379"}
+    node.start("head", **READY, KUBERAY_GEN_RAY_START_CMD=command, **given)
+    await _run(node, "satmeter ray-head")
+    assert node.call("satmeter ray-head") == ["ray-head", "--block", "--num-cpus=0"]
+    head = node.environment("satmeter ray-head")
+    assert b"RAY_REDIS_USERNAME=ray" in head and b"RAY_REDIS_PASSWORD=hidden" in head and b"\0REDIS_P" not in head
+    assert "hidden" not in "".join(node.lines())
+
+
+def test_a_head_of_kuberay_that_is_started_otherwise_is_refused(node: Node) -> None:
+    command = "nice ray start --head --redis-password=$REDIS_PASSWORD"
+    process = node.start("head", **READY, KUBERAY_GEN_RAY_START_CMD=command, REDIS_PASSWORD="hidden")
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert node.lines() == []
 
 
 def _start_command(name: str) -> str:
-    (command,) = [c for c in yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text())[name] if "ray start" in c]
+    (command,) = [
+        c
+        for c in yaml.safe_load((DEPLOY / "ray-cluster.yaml").read_text())[name]
+        if "autoscaling" in c or "ray start" in c
+    ]
     return str(command)
 
 
@@ -207,10 +263,11 @@ def test_the_launcher_starts_ray_with_the_token_or_not_at_all(
 ) -> None:
     (tmp_path / "deploy").mkdir()
     (tmp_path / "deploy/satmeter.env").write_text(f"BTC_PRICE_URL=http://x/?a=1&b=2\n{lines}")
-    ray = tmp_path / ".venv/bin/ray"
-    ray.parent.mkdir(parents=True)
-    ray.write_text('#!/bin/sh\necho "$RAY_AUTH_MODE $RAY_AUTH_TOKEN"\n')
-    ray.chmod(0o755)
+    for program in ("ray", "satmeter"):
+        stand_in = tmp_path / ".venv/bin" / program
+        stand_in.parent.mkdir(parents=True, exist_ok=True)
+        stand_in.write_text('#!/bin/sh\necho "$RAY_AUTH_MODE $RAY_AUTH_TOKEN"\n')
+        stand_in.chmod(0o755)
     # As Ray's launcher calls it; a limit that may not be raised here is none of this test's business.
     command = _start_command(name).replace("/opt/satmeter", str(tmp_path)).replace("ulimit -n 65536", "true")
     environment: dict[str, Any] = {"PATH": os.environ["PATH"], "RAY_HEAD_IP": "10.0.0.1", "HOME": str(tmp_path)}

@@ -33,19 +33,20 @@ PASSWORD = "a-password-of-this-test"
 WITHOUT_TLS = "no redis-server with TLS (Debian: apt install redis-server)"
 OF_A_SENTINEL = ("+sentinel|masters", "+sentinel|get-master-addr-by-name", "+ping")
 """Rights at a sentinel, as docs/operating.md has them."""
+_RULES = {"satmeter": "store-user.acl", "ray": "ray-store-user.acl"}
 _SAFE = ("--appendonly", "yes", "--appendfsync", "always", "--save", "")
 
 
-def rights() -> list[str]:
-    """The rule of deploy/store-user.acl in words, with the user's name and password left out."""
-    user, name, *words = (ROOT / "deploy" / "store-user.acl").read_text().split()
-    assert (user, name) == ("user", "satmeter")
+def rights(of: str = "satmeter") -> list[str]:
+    """The rule of a user of deploy/ in words, with the user's name and password left out."""
+    user, name, *words = (ROOT / "deploy" / _RULES[of]).read_text().split()
+    assert (user, name) == ("user", of)
     return [word for word in words if not word.startswith(">")]
 
 
-async def grant(node: Redis) -> None:
-    """Makes the documented user in a server."""
-    words: list[Any] = ["ACL", "SETUSER", "satmeter", f">{PASSWORD}", *rights()]
+async def grant(node: Redis, to: str = "satmeter") -> None:
+    """Makes a documented user in a server."""
+    words: list[Any] = ["ACL", "SETUSER", to, "reset", f">{PASSWORD}", *rights(to)]
     await node.execute_command(*words)  # type: ignore[no-untyped-call]
 
 
