@@ -57,14 +57,17 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(view: ClusterView, hosts: Mapping[str, HostState], prefix: str = "host-") -> Plan:
     """Return the plan that follows from the cluster as it is seen. Names of new hosts begin with the prefix.
 
-    A host belongs on a node with a server that stays. Only hosts that answer share partitions, but for the first ones,
-    which are trusted to come. When no host answers, nothing moves: no host could take the partitions.
+    A host belongs on a node with a server that stays; none is started where all servers are silent. Only hosts that
+    answer share partitions, but for the first ones, which are trusted to come. When no host answers, nothing moves: no
+    host could take the partitions.
     """
     nodes = nodes_of(view.servers)
     if not nodes:
         return Plan(view.placement, {}, ())
-    staying = _staying(view, hosts, nodes)
-    start = _start(view, hosts, staying, nodes, prefix)
+    wanted = hosts_wanted(view, hosts)
+    heard = _heard(view) or nodes
+    staying = _staying(view, hosts, nodes, heard, wanted)
+    start = _start(hosts, staying, heard, wanted, prefix)
     members = _members(view.placement, hosts, staying, start)
     ended = _ended(view, hosts, staying, members)
     there = {host_id for host_id, state in hosts.items() if state.health is not Health.GONE}
@@ -82,23 +85,38 @@ def nodes_of(servers: Sequence[Server]) -> dict[str, int]:
     return {server.node_id: server.cpus for server in servers if not server.leaving}
 
 
-def hosts_wanted(view: ClusterView) -> int:
-    """Return how many hosts there should be."""
-    count = view.hosts_wanted or sum(nodes_of(view.servers).values())
+def _heard(view: ClusterView) -> dict[str, int]:
+    """Return the nodes on which hosts may live, without those whose servers are silent."""
+    return nodes_of([server for server in view.servers if server.server_id not in view.silent])
+
+
+def hosts_wanted(view: ClusterView, hosts: Mapping[str, HostState] | None = None) -> int:
+    """Return how many hosts there should be.
+
+    A node whose servers are silent does not count once it is known that no host is there: after a cut of all machines,
+    the nodes of before are in the roster for another minute. As long as a host may be there, its place is kept.
+    """
+    nodes = nodes_of(view.servers)
+    used = {state.node_id for state in (hosts or {}).values() if state.health is not Health.GONE}
+    if hosts is not None and None not in used:
+        heard = _heard(view)
+        nodes = {node_id: cpus for node_id, cpus in nodes.items() if node_id in heard or node_id in used} or nodes
+    count = view.hosts_wanted or sum(nodes.values())
     return max(1, min(count, HOSTS_MAX))
 
 
-def _staying(view: ClusterView, hosts: Mapping[str, HostState], nodes: Mapping[str, int]) -> list[str]:
+def _staying(
+    view: ClusterView, hosts: Mapping[str, HostState], nodes: Mapping[str, int], heard: Mapping[str, int], wanted: int
+) -> list[str]:
     """Return the hosts that are to go on; where there are too many, the fullest nodes give up theirs first."""
     fit = [
         host_id
         for host_id, state in sorted(hosts.items(), key=lambda item: _seniority(view.placement, *item))
         if state.health not in _NO_USE and (state.node_id is None or state.node_id in nodes)
     ]
-    wanted = hosts_wanted(view)
     while len(fit) > wanted:
         fit.remove(max(reversed(fit), key=lambda host_id: _crowding(hosts, fit, nodes, hosts[host_id].node_id)))
-    if len(fit) == wanted and (crowded := _misplaced(hosts, fit, nodes)) is not None:
+    if len(fit) == wanted and (crowded := _misplaced(hosts, fit, nodes, heard)) is not None:
         fit.remove(crowded)
     return fit
 
@@ -117,7 +135,9 @@ def _crowding(
     return sum(hosts[host_id].node_id == node_id for host_id in among) / nodes[node_id]
 
 
-def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mapping[str, int]) -> str | None:
+def _misplaced(
+    hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mapping[str, int], heard: Mapping[str, int]
+) -> str | None:
     """Return a host that had better live on another node.
 
     Hosts move one after the other, and only while all live and answer.
@@ -127,7 +147,7 @@ def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mappin
     counts = {node_id: sum(hosts[host_id].node_id == node_id for host_id in fit) for node_id in nodes}
     # Nodes are judged by their state after the move: those that are equally full may differ in CPUs.
     fullest = max(counts, key=lambda node_id: ((counts[node_id] - 1) / nodes[node_id], node_id))
-    emptiest = min(counts, key=lambda node_id: ((counts[node_id] + 1) / nodes[node_id], node_id))
+    emptiest = min(heard, key=lambda node_id: ((counts[node_id] + 1) / nodes[node_id], node_id))
     # The move is worth it only when the fullest is still not below the emptiest after it.
     if (counts[fullest] - 1) / nodes[fullest] < (counts[emptiest] + 1) / nodes[emptiest]:
         return None
@@ -135,14 +155,14 @@ def _misplaced(hosts: Mapping[str, HostState], fit: Sequence[str], nodes: Mappin
 
 
 def _start(
-    view: ClusterView, hosts: Mapping[str, HostState], staying: Sequence[str], nodes: Mapping[str, int], prefix: str
+    hosts: Mapping[str, HostState], staying: Sequence[str], nodes: Mapping[str, int], wanted: int, prefix: str
 ) -> dict[str, str]:
     """Return new hosts, and those that are gone and start again, each on the emptiest node."""
     counts = {node_id: sum(hosts[host_id].node_id == node_id for host_id in staying) for node_id in nodes}
     taken = {host_id for host_id, state in hosts.items() if state.health is not Health.GONE}
     names = (name for index in range(2 * HOSTS_MAX) if (name := f"{prefix}{index}") not in taken)
     start = {}
-    for _ in range(hosts_wanted(view) - len(staying)):
+    for _ in range(wanted - len(staying)):
         node_id = min(counts, key=lambda node_id: ((counts[node_id] + 1) / nodes[node_id], node_id))
         counts[node_id] += 1
         start[next(names)] = node_id

@@ -14,7 +14,7 @@ from satmeter.actors.partitioning import Placement
 from satmeter.actors.placement.coordinator import HostReport
 from tests.helpers.coordination import FailingMembership, Stage
 from tests.helpers.hosts import until
-from tests.helpers.membership import lapse, membership, server
+from tests.helpers.membership import lapse, membership, server, silence
 from tests.helpers.patience import PATIENCE_S
 from tests.helpers.process_managers import Mood, PlayedProcessManager
 
@@ -171,6 +171,23 @@ async def test_a_new_leader_goes_on_with_the_plan_that_it_finds(stage: Stage, re
     await stage.steps(1)
     assert not stage.coordinator.view.leads
     assert len(stage.processes.started) == 2 and stage.processes.ended == []
+
+
+async def test_after_a_cut_of_all_machines_the_hosts_are_where_the_servers_are(stage: Stage, redis: Redis) -> None:
+    """The nodes of before are in the roster for another minute, and none waits for them."""
+    await stage.steps(1)
+    await membership(redis).beat(server("two", "node-b"))
+    await stage.steps(2)
+    assert {node_id for _, node_id in stage.processes.started} == {"node-a", "node-b"}
+    stage.processes.hosts.clear()
+    stage.processes.started.clear()
+    for server_id in ("one", "two"):
+        await silence(redis, server_id, 20)
+    await lapse(redis)
+    back = Stage(redis, stage.processes, server("three", "node-c"))
+    await back.steps(2)
+    assert stage.processes.started == [("host-0", "node-c"), ("host-1", "node-c")]
+    assert len(back.coordinator.view.servers) == 3 and back.coordinator.settled.is_set()
 
 
 async def test_who_loses_the_lead_in_the_middle_of_a_step_changes_nothing(stage: Stage, redis: Redis) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +17,15 @@ def server(node_id: str, cpus: int = 1, *, leaving: bool = False) -> Server:
     return Server(f"server on {node_id}", node_id, "127.0.0.1:1", cpus, "key", leaving)
 
 
-def view(*servers: Server, placement: Placement = NO_PLACEMENT, wanted: int | None = None) -> ClusterView:
-    return ClusterView(True, wanted, placement, servers)
+def view(
+    *servers: Server,
+    placement: Placement = NO_PLACEMENT,
+    wanted: int | None = None,
+    silent: Collection[str] = (),
+) -> ClusterView:
+    """The cluster as it is seen; `silent`: nodes whose servers are."""
+    ids = [server.server_id for server in servers if server.node_id in silent]
+    return ClusterView(True, wanted, placement, servers, ids)
 
 
 def answers(node_id: str, owned: int = 10) -> HostState:
@@ -136,12 +146,56 @@ def test_the_operators_number_counts_and_else_that_of_the_cpus() -> None:
     assert hosts_wanted(view(server("a", 2, leaving=True), server("b", 3))) == 3
 
 
+# Nodes whose servers are silent
+
+
+def test_after_a_cut_of_all_machines_no_host_is_awaited_on_the_nodes_of_before() -> None:
+    members = ("host-0", "host-1", "host-2", "host-3")
+    seen = view(server("a", 2), server("b", 2), server("c", 2), placement=Placement(3, members), silent=("a", "b"))
+    gone = dict.fromkeys(members, HostState(Health.GONE))
+    again = plan(seen, gone)
+    assert again.start == {"host-0": "c", "host-1": "c"}
+    assert again.placement.members == ("host-0", "host-1") and again.placement.others == ()
+    # The other machine is there again, too.
+    more = view(server("c", 2), server("d", 2), *seen.servers[:2], placement=again.placement, silent=("a", "b"))
+    there = {"host-0": answers("c"), "host-1": answers("c")}
+    assert plan(more, there).start == {"host-2": "d", "host-3": "d"}
+
+
+@pytest.mark.parametrize("wanted", [None, 2])
+def test_hosts_that_answer_where_a_server_is_silent_stay_as_they_are(wanted: int | None) -> None:
+    seen = view(server("a"), server("b"), placement=TWO, wanted=wanted, silent=("b",))
+    assert plan(seen, {"host-0": answers("a"), "host-1": answers("b")}) == Plan(TWO, {}, [])
+
+
+@pytest.mark.parametrize("node_id", ["b", None])
+def test_the_place_of_a_host_that_is_away_is_kept_while_its_server_is_silent(node_id: str | None) -> None:
+    """A leader that is new does not know where it was."""
+    seen = view(server("a"), server("b"), placement=TWO, silent=("b",))
+    todo = plan(seen, {"host-0": answers("a"), "host-1": HostState(Health.AWAY, node_id, 10)})
+    assert (todo.start, todo.end) == ({}, [])
+    assert (todo.placement.members, todo.placement.others) == (("host-0",), ("host-1",))
+
+
+def test_no_host_moves_to_a_node_whose_server_is_silent() -> None:
+    placement = Placement(1, ("host-0", "host-1", "host-2", "host-3"))
+    seen = view(server("a", 2), server("b", 2), placement=placement, wanted=4, silent=("b",))
+    assert plan(seen, {host_id: answers("a") for host_id in placement.members}) == Plan(placement, {}, [])
+
+
+def test_a_host_that_is_lost_is_not_started_where_the_server_is_silent() -> None:
+    seen = view(server("a"), server("b"), placement=TWO, silent=("b",))
+    replaced = plan(seen, {"host-0": answers("a"), "host-1": HostState(Health.LOST, "b", 10)})
+    assert replaced.start == {"host-2": "a"}
+
+
 class Cluster:
     """A cluster that does what the plan says: hosts come up, take what they are to have, and end."""
 
-    def __init__(self, servers: list[Server], wanted: int | None) -> None:
+    def __init__(self, servers: list[Server], wanted: int | None, silent: Collection[str]) -> None:
         self.servers = servers
         self.wanted = wanted
+        self.silent = silent
         self.placement = NO_PLACEMENT
         self.nodes: dict[str, str] = {}
         self.owners: set[str] = set()
@@ -150,12 +204,14 @@ class Cluster:
     def step(self) -> bool:
         """One round; False when nothing was left to be done."""
         names = {*self.placement.members, *self.placement.others}
-        seen = view(*self.servers, placement=self.placement, wanted=self.wanted)
+        seen = view(*self.servers, placement=self.placement, wanted=self.wanted, silent=self.silent)
         todo = plan(seen, {host_id: self._state(host_id) for host_id in names})
         before = (self.placement, dict(self.nodes), set(self.up), set(self.owners))
         self.up |= set(self.nodes)
         self.placement = todo.placement
         self.nodes.update(todo.start)
+        heard = nodes_of(self.servers).keys() - set(self.silent)
+        assert not heard or heard.issuperset(todo.start.values())
         for host_id in todo.end:
             assert host_id not in self.owners or host_id not in self.placement.members
             del self.nodes[host_id]
@@ -179,7 +235,7 @@ class Cluster:
         raise AssertionError("the cluster does not come to rest")
 
 
-Change = tuple[list[Server], int | None]
+Change = tuple[list[Server], int | None, Collection[str]]
 NODE_IDS = ("a", "b", "c")
 SERVERS = st.lists(
     st.builds(server, st.sampled_from(NODE_IDS), st.integers(1, 4), leaving=st.booleans()),
@@ -187,20 +243,21 @@ SERVERS = st.lists(
     max_size=3,
     unique_by=lambda s: s.node_id,
 )
-CHANGES = st.lists(st.tuples(SERVERS, st.none() | st.integers(1, 9)), min_size=1, max_size=4)
+SILENT = st.just(()) | st.sets(st.sampled_from(NODE_IDS))
+CHANGES = st.lists(st.tuples(SERVERS, st.none() | st.integers(1, 9), SILENT), min_size=1, max_size=4)
 
 
 @settings(max_examples=300, deadline=None)
 @given(CHANGES)
 def test_whatever_servers_come_and_go_the_cluster_comes_to_rest_in_balance(
-    changes: list[tuple[list[Server], int | None]],
+    changes: list[Change],
 ) -> None:
     cluster = Cluster(*changes[0])
-    for servers, wanted in changes:
-        cluster.servers, cluster.wanted = servers, wanted
+    for servers, wanted, silent in changes:
+        cluster.servers, cluster.wanted, cluster.silent = servers, wanted, silent
         cluster.settle()
         nodes = nodes_of(servers)
-        if not nodes:
+        if not nodes or silent:
             continue
         members = cluster.placement.members
         assert len(members) == hosts_wanted(view(*servers, wanted=wanted))
