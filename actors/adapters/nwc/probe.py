@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import httpx
 
@@ -15,10 +15,11 @@ from ...ports import InvoiceOrder, PermanentError, PortError, TransientError
 from ..lightning.backend import Probed
 from ..lightning.descriptions import description_of
 from .connection import read_connection
-from .exchange import Exchange
-from .messages import Balance, Budget, Direction, Page, State, Transaction, read, read_new_invoice
+from .exchange import Answer, Exchange
+from .messages import NO_RIGHT, Balance, Budget, Direction, Page, State, Transaction, read, read_new_invoice
 from .rights import Rights, RightsTrouble, budget_of, rights_of
 
+T = TypeVar("T")
 URL: Final = "NWC_URL"
 _MAINNET: Final = frozenset({"mainnet", "bitcoin"})
 _TIMEOUT_S: Final = 5.0
@@ -61,7 +62,7 @@ async def probe(settings: Settings, http: httpx.AsyncClient, *, may_order: bool)
         )
         return Probed([Problem(URL, text)], away=True)
     except PermanentError as error:
-        return Probed([Problem(URL, f"{str(error)[:1].upper()}{str(error)[1:]}.")])
+        return Probed([Problem(URL, f"{str(error)[:1].upper()}{str(error)[1:]}".removesuffix(".") + ".")])
     finally:
         await exchange.close()
 
@@ -73,14 +74,14 @@ async def _asked(exchange: Exchange, *, may_order: bool) -> Probed:
         return Probed([Problem(URL, TROUBLES[rights.trouble])])
     warnings = [*_warnings(rights)]
     for direction in Direction:
-        read(await exchange.ask("list_transactions", {"type": direction, "limit": 1, "offset": 0}), Page)
+        await _told(exchange, "list_transactions", {"type": direction, "limit": 1, "offset": 0}, Page)
     if may_order and not await _trial(exchange):
         text = (
             "The wallet tells no states of payments: one that fails can't be told from one under way, and its refund "
             "stays pending. Take another wallet if you can."
         )
         warnings.append(text)
-    balance_msat = Msat(max(0, read(await exchange.ask("get_balance", {}), Balance).balance))
+    balance_msat = Msat(max(0, (await _told(exchange, "get_balance", {}, Balance)).balance))
     budget = await budget_of(exchange, rights)
     made = ["A test invoice over 1 sat was made and found again."] if may_order else []
     return Probed(
@@ -120,11 +121,28 @@ def _budget(budget: Budget | None, balance_msat: Msat) -> list[str]:
 async def _trial(exchange: Exchange) -> bool:
     """Make an invoice and find it. Return whether the wallet tells its state. Raises `PortError`."""
     params = {"amount": _TRIAL.amount_sats * MSAT_PER_SAT, "description": description_of(_TRIAL), "expiry": 60}
-    invoice = read_new_invoice(await exchange.ask("make_invoice", params), _TRIAL)
-    row = read(await exchange.ask("lookup_invoice", {"payment_hash": invoice.payment_hash}), Transaction)
+    invoice = read_new_invoice(await _allowed(exchange, "make_invoice", params), _TRIAL)
+    row = await _told(exchange, "lookup_invoice", {"payment_hash": invoice.payment_hash}, Transaction)
     if row.hash != invoice.payment_hash or row.incoming_state() is not State.UNPAID:
         raise _not_found()
     return row.state is not None
+
+
+async def _told(exchange: Exchange, method: str, params: Mapping[str, Any], kind: type[T]) -> T:
+    """Return the answer to a question. Raises `PortError`."""
+    return read(await _allowed(exchange, method, params), kind)
+
+
+async def _allowed(exchange: Exchange, method: str, params: Mapping[str, Any]) -> Answer:
+    """Return the answer to a question.
+
+    A wallet that may not be asked for the connection's rights, as LNbits's without "Read account info", shows only here
+    that one is missing. Raises `PermanentError` with the remedy then, and `TransientError`.
+    """
+    answer = await exchange.ask(method, params)
+    if answer.error is not None and answer.error.code in NO_RIGHT:
+        raise PermanentError(TROUBLES[RightsTrouble(f"no_{method}")])
+    return answer
 
 
 def _not_found() -> PortError:

@@ -35,6 +35,8 @@ class Manners:
 
     encryptions: tuple[str, ...] = ("nip44_v2", "nip04")
     methods: tuple[str, ...] = METHODS
+    allowed: tuple[str, ...] | None = None
+    """Methods of this connection, fewer than the wallet names, with `get_info` only if it is among them."""
     names_encryptions: bool = True
     show: Callable[[Row], dict[str, Any]] = shown
     paid_answer: Callable[[Row], dict[str, Any]] = lambda row: {"preimage": row.preimage, "fees_paid": row.fees_paid}
@@ -153,7 +155,7 @@ class NwcWallet:
 
     async def _answers(self, method: str, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         try:
-            if method not in self.manners.methods and method != "get_info":
+            if method not in (self.manners.allowed or (*self.manners.methods, "get_info")):
                 raise RefusedError("RESTRICTED", f"This app does not have the {method} scope")
             if method == "pay_invoice":
                 async for result in self._pay(params):

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from satmeter.actors.adapters.lightning.backend import Probed
-from satmeter.actors.adapters.nwc.probe import probe
+from satmeter.actors.adapters.nwc.probe import TROUBLES, probe
+from satmeter.actors.adapters.nwc.rights import RightsTrouble
 from satmeter.config.settings import Settings
 from tests.lightning.stand_ins.nwc.books import Row, shown
 from tests.lightning.stand_ins.nwc.relay import RelayProcess
@@ -42,6 +43,16 @@ async def test_a_wallet_that_serves_proves_it(nostr_relay: RelayProcess) -> None
     assert found.proofs[2].startswith(UNTOLD)
     assert len(wallet.books.rows) == 1
     assert not wallet.books.orders
+
+
+@pytest.mark.parametrize("missing", [method for method in METHODS if method not in ("get_info", "pay_invoice")])
+async def test_a_right_that_only_the_question_shows_to_be_missing_is_named(
+    nostr_relay: RelayProcess, missing: str
+) -> None:
+    allowed = tuple(method for method in METHODS if method not in ("get_info", missing))
+    found, _ = await probed_wallet(nostr_relay, allowed=allowed)
+    (problem,) = found.problems
+    assert problem.message == TROUBLES[RightsTrouble(f"no_{missing}")]
 
 
 async def test_no_invoice_is_made_where_none_may_be_ordered(nostr_relay: RelayProcess) -> None:
