@@ -32,6 +32,11 @@ def check_quote(status: Mapping[str, Any]) -> str:
     except ValueError as error:
         raise MismatchError(f"The work invoice can't be read: {error}.") from None
     committed = digest_in(memo)
+    if committed is None and invoice.description_hash is not None:
+        raise MismatchError(
+            "The work invoice has the hash of its description alone, as some wallets make them: what it commits to "
+            "can't be read."
+        )
     if committed is None:
         raise MismatchError("The work invoice commits to no quote: it was made before quotes were bound to invoices.")
     try:

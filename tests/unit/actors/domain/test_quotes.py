@@ -24,6 +24,7 @@ from satmeter.http.jobs import views
 from satmeter.http.response.json import encode
 from satmeter.scripts.commands import app
 from tests.helpers.http.pay_pages import pay_pages
+from tests.helpers.invoices import over_hash_of
 from tests.helpers.jobs import JOB_TERMS, START_MS, TERMS, WORK_INVOICE, JobBench, completion, verdict
 
 RUNNER = CliRunner()
@@ -211,3 +212,13 @@ def test_a_file_without_a_quote_is_told_from_a_false_one(tmp_path: Path) -> None
         result = RUNNER.invoke(app, ["receipt", "quote", str(file)])
         assert result.exit_code == 1
         assert words in result.stderr and "Traceback" not in result.stderr
+
+
+def test_that_an_invoice_has_the_hash_of_its_description_alone_is_told(tmp_path: Path) -> None:
+    memo = "Satmeter: work by sonnet"
+    file = saved(tmp_path, memo=memo)
+    status = json.loads(file.read_text())
+    status["workInvoice"]["paymentRequest"] = over_hash_of(memo, status["workInvoice"]["paymentRequest"])
+    file.write_text(json.dumps(status))
+    result = RUNNER.invoke(app, ["receipt", "quote", str(file)])
+    assert result.exit_code == 1 and "the hash of its description alone" in result.stderr
