@@ -64,6 +64,7 @@ from .model_health.circuit_breaker import GatedProvider, ModelGate, admit_sale_b
 from .model_health.health_check import ModelWatch
 from .model_health.news import UpstreamNews
 from .model_health.outage import ModelCache, ModelOutage, ModelUp, Stage
+from .model_health.plain_question import PlainQuestion
 from .operator.books import OperatorBooks
 from .operator_terms import own_models, pricing_terms, routing_fees, session_terms
 from .partitioning import partition_of
@@ -395,7 +396,10 @@ def build_model(
         up.name: ModelGate(RedisModelBoard(redis, up.name), system_now_ms, upstream=up.name)
         for up in catalogue.upstreams
     }
-    providers = {up.name: GatedProvider(_provider(up, keys[up.name]), gates[up.name]) for up in catalogue.upstreams}
+    plain = {up.name: _provider(up, keys[up.name]) for up in catalogue.upstreams}
+    providers = {
+        name: GatedProvider(provider, gates[name], PlainQuestion(provider, name)) for name, provider in plain.items()
+    }
     admit_sale = partial(admit_sale_by_one, [gates[name] for name in worker.upstreams])
     return Upstreams(catalogue, providers, evaluator.name, counted=counted), admit_sale
 

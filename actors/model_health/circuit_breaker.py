@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 import structlog
@@ -25,8 +26,10 @@ from .outage import (
     Stage,
     backoff_ms,
 )
+from .plain_question import PlainQuestion
 
 T = TypeVar("T")
+Works = Callable[[], Awaitable[bool]]
 # Waiting calls must not come all at once when the provider is back.
 _SPREAD_S: Final = 2.0
 # Faults that are reported as they are while a wait lasts. All others are reported as `UNAVAILABLE`.
@@ -75,34 +78,37 @@ class ModelGate:
         wait_s = wait_ms / 1_000 + 0.5 + _SPREAD_S * self._chance()
         return HeldBackError(message, ModelFault.UNAVAILABLE, wait_s)
 
-    async def failed(self, model: str, error: PortError) -> bool:
-        """Count a failed call; return whether the provider is now taken for away."""
+    async def failed(self, model: str, error: PortError, works: Works | None = None) -> bool:
+        """Count a failed call; return whether the provider is now taken for away.
+
+        `works`: asks whether the provider answers other calls, where a failure may lie in the request.
+        """
         fault = error.fault if isinstance(error, ModelError) else ModelFault.FAILING
         try:
             await self._keep_wait(model, error)
             # A limit on our calls is not an outage of the provider.
-            return fault is not ModelFault.LIMITED and await self._count(fault, error)
+            return fault is not ModelFault.LIMITED and await self._count(fault, error, works)
         except PortError:
             return False  # The store is away, and without it no call reaches the provider.
 
     async def succeeded(self) -> None:
         """Count a successful call: an outage that is on trial is over."""
-        word, now_ms = self._cache.known, self._now_ms()
-        outage = word.outage
-        if word.down(now_ms) is not None:
+        word = self._cache.known
+        if word.down(self._now_ms()) is not None:
             return  # The call began before the outage did.
         try:
-            if outage is not None:
-                if await self._board.swap(outage, None):
-                    _log.info(
-                        "model_provider_back", upstream=self._upstream, away_s=(now_ms - outage.since_ms) // 1_000
-                    )
-            elif word.failures:
-                await self._board.forget_failures()
-            else:
-                return
+            if word.outage is not None or word.failures:
+                await self._forget(word.outage)
         except PortError:
             return
+
+    async def _forget(self, outage: ModelOutage | None) -> None:
+        """Forget failures, and the outage that is on trial: the provider works."""
+        if outage is None:
+            await self._board.forget_failures()
+        elif await self._board.swap(outage, None):
+            away_s = (self._now_ms() - outage.since_ms) // 1_000
+            _log.info("model_provider_back", upstream=self._upstream, away_s=away_s)
         self._cache.outdate()
 
     async def _keep_wait(self, model: str, error: PortError) -> None:
@@ -113,7 +119,7 @@ class ModelGate:
             await self._board.tell_wait(model, ModelWait(fault, until_ms, told_ms))
             self._cache.outdate()
 
-    async def _count(self, fault: ModelFault, error: PortError) -> bool:
+    async def _count(self, fault: ModelFault, error: PortError, works: Works | None) -> bool:
         word = await self._board.read()
         known, now_ms = word.outage_at(self._now_ms()), self._now_ms()
         if known is not None and known.stage is Stage.DOWN:
@@ -121,6 +127,10 @@ class ModelGate:
         if known is None and await self._board.count_failure() < FAILURES_MAX:
             self._cache.outdate()
             return False
+        if fault is ModelFault.FAILING and works is not None and await works():
+            await self._forget(word.outage)
+            return False
+        now_ms = self._now_ms()
         tries, since_ms = (0, now_ms) if known is None else (known.tries + 1, known.since_ms)
         outage = ModelOutage(Stage.DOWN, fault, since_ms, now_ms + backoff_ms(tries, self._chance), tries)
         if await self._board.swap(word.outage, outage) and known is None:
@@ -152,11 +162,15 @@ def tell_of_outage(upstream: str, fault: ModelFault, reason: str) -> None:
 
 
 class GatedProvider:
-    """Provider with a gate before it: each call is admitted first, and its outcome counted."""
+    """Provider with a gate before it: each call is admitted first, and its outcome counted.
 
-    def __init__(self, provider: Provider, gate: ModelGate) -> None:
+    `question` is asked before calls that broke take the provider for away; without one their number is enough.
+    """
+
+    def __init__(self, provider: Provider, gate: ModelGate, question: PlainQuestion | None = None) -> None:
         self._provider = provider
         self._gate = gate
+        self._question = question
 
     def prepare(self) -> object:
         """See `Provider`."""
@@ -234,8 +248,9 @@ class GatedProvider:
 
     async def _judged(self, model: str, error: PortError) -> PortError:
         """Return the error as waiting callers should see it: while all calls fail, a failed one has met an outage."""
+        works = None if self._question is None else partial(self._question.is_answered, model)
         try:
-            away = await self._gate.failed(model, error)
+            away = await self._gate.failed(model, error, works)
         except asyncio.CancelledError:
             if not did_nothing(error):
                 raise
