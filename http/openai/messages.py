@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from ..response.errors import invalid
 from ..translation import content as blocks_of
 from ..translation.content import Block, Conversation, marked, tool_result, tool_use
+from ..upstreams.tool_arguments import arguments_of
 from . import request_schema as wire
 
 _Marked = wire.System | wire.Developer | wire.User | wire.Assistant | wire.ToolResult
@@ -52,7 +53,7 @@ def _said(message: wire.Assistant, path: str) -> Iterator[Block]:
     if message.refusal:
         yield from blocks_of.text(message.refusal)
     for call in message.tool_calls or ():
-        yield tool_use(call.id, call.function.name, blocks_of.arguments_of(call.function.arguments))
+        yield tool_use(call.id, call.function.name, arguments_of(call.function.arguments))
 
 
 def _blocks(content: wire.Content, path: str) -> Iterator[Block]:

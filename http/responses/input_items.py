@@ -10,6 +10,7 @@ import msgspec
 from ..response.errors import invalid
 from ..translation import content as blocks_of
 from ..translation.content import Block, Conversation, marked, tool_result, tool_use
+from ..upstreams.tool_arguments import arguments_of
 from . import request_schema as wire
 from .thoughts import Thought
 from .tools import INPUT, Tools
@@ -46,7 +47,7 @@ def _add(conversation: Conversation, item: wire.Item, path: str, tools: Tools) -
             conversation.instruct(_texts(item.content, f"{path}.content"))
         case wire.FunctionCall():
             name = tools.flat(item.name, item.namespace)
-            conversation.add("assistant", [tool_use(item.call_id, name, blocks_of.arguments_of(item.arguments))])
+            conversation.add("assistant", [tool_use(item.call_id, name, arguments_of(item.arguments))])
         case wire.CustomToolCall():
             name = tools.flat(item.name, item.namespace)
             conversation.add("assistant", [tool_use(item.call_id, name, {INPUT: item.input})])

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
 from ..response.errors import invalid
 
 Block = dict[str, Any]
@@ -123,21 +121,6 @@ def tool_result(call_id: str, blocks: list[Block]) -> Block:
 def tool_use_id(given: str) -> str:
     """Return the id of a call in the characters that the Messages API takes."""
     return _NOT_IN_AN_ID.sub("_", given)
-
-
-def arguments_of(given: str | dict[str, Any] | None, name: str = "arguments") -> dict[str, Any]:
-    """Return the arguments of a call. Text that is not an object, such as one that was cut off, stands under `name`."""
-    if isinstance(given, dict):
-        return given
-    if not given or not given.strip():
-        return {}
-    try:
-        arguments = msgspec.json.decode(given)
-    except (ValueError, RecursionError):
-        return {name: given}
-    if isinstance(arguments, dict):
-        return arguments
-    return {} if arguments is None else {name: given}
 
 
 def image(url: str, path: str) -> Block:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from ...actors.domain.errors import RefusedError
 from ...actors.domain.llm.catalogue import Api
 from ..response.errors import invalid
 from .body_edits import BodyEdits
@@ -13,6 +14,7 @@ from .json_members import read_members
 from .letter_case import check_case
 from .provider_call import ProviderCall
 from .served_models import ServedModels
+from .tool_arguments import mended
 
 _MAX_TOKENS_MAX: Final = 10_000_000
 # The newer name is the one that counts where both are given.
@@ -39,8 +41,8 @@ class ChatBody:
         values = {name: member.value for name, member in members.items()}
         self._entry = models.named(values.get("model"))
         self._choices = choices_of(values)
-        self._bound: ChatBound = bound_of_chat(values, len(data), self._entry)
         self._edits = BodyEdits(text, members)
+        self._bound: ChatBound = bound_of_chat(values, len(data) + self._mended(values), self._entry)
         self._limit = next((name for name in _LIMITS if values.get(name) is not None), None)
         self._field = self._limit_field(models)
         self._max_tokens = None if self._limit is None else _max_tokens(values[self._limit], self._limit)
@@ -62,6 +64,18 @@ class ChatBody:
             prompt_rate=self._bound.rate,
             api=Api.OPENAI,
         )
+
+    def _mended(self, values: dict[str, Any]) -> int:
+        """Mend the arguments of tool calls, and return by how many bytes the body has grown, at least none."""
+        found = mended(values.get("messages"))
+        if found is None:
+            return 0
+        try:
+            self._edits.set("messages", found.messages)
+        except RefusedError:
+            return 0  # Half a character elsewhere goes on only in the client's own bytes.
+        values["messages"] = found.messages
+        return max(0, found.grown_bytes)
 
     def _limit_field(self, models: ServedModels) -> str:
         """Return the name under which the limit goes on: the client's, where it is sure that the upstream heeds it."""

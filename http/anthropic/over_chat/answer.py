@@ -12,8 +12,8 @@ from ....actors.domain.llm.usage import tokens
 from ....actors.domain.pricing import Usage
 from ...response import sse
 from ...translation.answer_ids import bare_id
-from ...translation.content import arguments_of
 from ...upstreams.chat_answer import Chunk, ChunkReader, completion_of
+from ...upstreams.tool_arguments import arguments_of
 from .blocks import Blocks
 from .request import Asked
 

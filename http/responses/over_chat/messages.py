@@ -11,6 +11,7 @@ from ...response.errors import invalid
 from ...translation import content as blocks_of
 from ...translation.chat_turns import Turns
 from ...upstreams.chat_costs import check_address
+from ...upstreams.tool_arguments import arguments_of
 from .. import request_schema as wire
 from ..thoughts import ChatThought
 from ..tools import INPUT, Tools
@@ -116,7 +117,7 @@ class _Input:
 
 def _arguments(given: str | dict[str, Any] | None) -> str:
     """Return the arguments of a call as a JSON object: chat templates fail on others, as on those that were cut off."""
-    found = blocks_of.arguments_of(given)
+    found = arguments_of(given)
     if isinstance(given, str) and given.strip().startswith("{") and "arguments" not in found:
         return given
     return msgspec.json.encode(found).decode()

@@ -37,25 +37,6 @@ def test_text_of_white_space_alone_is_left_out(blank: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
-    [
-        ('{"a": 1}', {"a": 1}),
-        ({"a": 1}, {"a": 1}),
-        (None, {}),
-        ("", {}),
-        (" \n", {}),
-        ("null", {}),
-        ('{"c":"find / -name', {"arguments": '{"c":"find / -name'}),
-        ("[1,2]", {"arguments": "[1,2]"}),
-        ("not json", {"arguments": "not json"}),
-        ('{"a":1}{"b":2}', {"arguments": '{"a":1}{"b":2}'}),
-    ],
-)
-def test_arguments_of_any_kind_become_an_object(given: Any, read: Json) -> None:
-    assert content.arguments_of(given) == read
-
-
-@pytest.mark.parametrize(
     ("label", "data", "kind"),
     [
         ("data:image/png;base64,", JPEG, "image/jpeg"),
