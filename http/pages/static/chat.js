@@ -9,7 +9,7 @@ import { aboutAnswer } from "./prices.js";
 import { OVER, look } from "./session.js";
 import { heedTabs, tellTabs } from "./tabs.js";
 import { openTalk } from "./talk.js";
-import { payTopUp, topUpForm } from "./topup.js";
+import { findTopUp, payTopUp, topUpForm } from "./topup.js";
 
 const ANSWER_TOKENS = 4096;
 const BYTES_PER_TOKEN = 4;
@@ -61,7 +61,8 @@ class Chat {
     this.form = h("form", { class: "write", onsubmit: (event) => { event.preventDefault(); this.submit(); } },
       h("label", { for: "message", class: "read-out" }, "Your message"), this.told, this.field, h("div", { class: "row" }, this.model, this.button));
     this.field.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing || !matchMedia("(hover: hover)").matches) return;
+      // Safari calls the Enter that ends a composition (Japanese, say) one outside of it; its code is 229.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229 || !matchMedia("(hover: hover)").matches) return;
       event.preventDefault();
       if (!this.busy) this.submit();
     });
@@ -72,7 +73,7 @@ class Chat {
     place.closest("main").classList.add("talking");
     const panels = panelsOf(place, context, session, () => this.status, talk);
     const greeting = fresh && note("good", "Paid.", session.where === "browser" ? "The key is kept in this browser. Write your first message." : "Write your first message. The key is not kept in this browser: download it below.");
-    const topUp = h("button", { type: "button", class: "plain", onclick: () => { show(this.told); topUpForm(this.top, context, session, (status) => this.paid(status)); } }, "Top up");
+    const topUp = h("button", { type: "button", class: "plain", onclick: () => { show(this.told); topUpForm(this.top, context, session, talk, (status) => this.paid(status)); } }, "Top up");
     this.greeting = greeting || h("div");
     show(place,
       h("div", { class: "card chat" },
@@ -86,6 +87,7 @@ class Chat {
     guard(() => session.where !== "browser" && !session.saved && (this.status === null || this.status.balanceMsat > 0));
     if (talk.sent) this.unanswered("Your last message has no whole answer yet.", "The page was left before it came.");
     else if (fresh) this.field.focus();
+    if (this.status && !fresh) findTopUp(this.top, context, session, talk, this.status, (status) => this.paid(status));
     const shown = () => {
       if (!this.form.isConnected) document.removeEventListener("visibilitychange", shown);
       else if (document.visibilityState === "visible" && !this.busy) this.refresh().catch(() => {});
@@ -290,7 +292,7 @@ class Chat {
     const { what, next } = advice(error);
     const invoice = error instanceof ApiError && (error.body.topUpInvoice || error.body.depositInvoice);
     show(this.told, note("bad", what, begun ? "You pay for what stands above. Write \u201cgo on\u201d for the rest." : next));
-    if (invoice) payTopUp(this.top, this.context, this.session, invoice, (status) => this.paid(status));
+    if (invoice) payTopUp(this.top, this.context, this.session, this.talk, invoice, (status) => this.paid(status));
   }
 
   answerOf({ content, cost, cut }) {

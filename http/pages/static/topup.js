@@ -9,7 +9,7 @@ const LOOK_EVERY_MS = 1200;
 // The server's clock is known to the second: an invoice that ends just now must not be called paid.
 const JUST_NOW_MS = 3000;
 
-export function topUpForm(place, context, session, onPaid) {
+export function topUpForm(place, context, session, talk, onPaid) {
   const told = h("div");
   const field = h("input", { type: "text", inputmode: "numeric", id: "top-up", autocomplete: "off", value: String(Math.min(Math.max(1000, context.minSats), context.maxSats)), "aria-describedby": "top-up-hint" });
   const button = h("button", { type: "submit", class: "primary" }, "Show the invoice");
@@ -33,7 +33,7 @@ export function topUpForm(place, context, session, onPaid) {
     show(told, h("p", { class: "waiting", role: "status" }, "One moment"));
     try {
       const { topUpInvoice } = await call("POST", `/sessions/${session.sessionId}/topup`, { key: session.macaroon, body: { amountSats }, once });
-      payTopUp(place, context, session, topUpInvoice, onPaid);
+      payTopUp(place, context, session, talk, topUpInvoice, onPaid);
     } catch (error) {
       if (!isUnknown(error)) once = newKey();
       failed(told, error);
@@ -43,15 +43,19 @@ export function topUpForm(place, context, session, onPaid) {
   } }, h("div", { class: "field" }, h("label", { for: "top-up" }, "Sats to add"), field,
       h("p", { class: "hint", id: "top-up-hint" }, `From ${context.minSats.toLocaleString("en")} to ${context.maxSats.toLocaleString("en")}.`)), told,
     h("div", { class: "row" }, button, h("button", { type: "button", class: "plain", onclick: () => show(place) }, "Not now")));
-  show(place, h("div", { class: "note" }, form));
-  field.focus();
+  const card = h("div", { class: "note top-up" }, form);
+  show(place, card);
+  // Of a field that lies behind something else, WebKit believes that it is seen.
+  field.focus({ preventScroll: true });
+  card.scrollIntoView({ block: "nearest" });
   field.select();
 }
 
-export function payTopUp(place, context, session, invoice, onPaid) {
+export function payTopUp(place, context, session, talk, invoice, onPaid) {
+  talk.keepTopUp(invoice);
   const told = h("div");
   const card = h("div", { class: "note" }, invoiceCard(invoice, { what: "Top-up", context }), told,
-    h("div", { class: "row" }, h("button", { type: "button", class: "plain", onclick: () => { stop(); show(place); } }, "Not now")));
+    h("div", { class: "row" }, h("button", { type: "button", class: "plain", onclick: () => { stop(); talk.putAside(invoice); show(place); } }, "Not now")));
   show(place, card);
   card.scrollIntoView({ block: "nearest" });
   const stop = every(LOOK_EVERY_MS, card, async () => {
@@ -59,9 +63,24 @@ export function payTopUp(place, context, session, invoice, onPaid) {
     show(told);
     if (status.pendingInvoices.some((pending) => pending.paymentHash === invoice.paymentHash)) return;
     stop();
+    talk.keepTopUp(null);
     const over = Date.parse(invoice.expiresAt) < now() + JUST_NOW_MS;
     if (over || OVER.has(status.state)) show(told, note("bad", "The time of the invoice is over.", "If you have paid it, the balance shows it. If not, close this and ask for a new one."));
     else show(place, note("good", "Paid.", "Go on where you were."));
     onPaid(status);
   }, (error) => failed(told, error));
+}
+
+// After a reload: the invoice that is open still, or that its payment has arrived meanwhile. None is ordered.
+export function findTopUp(place, context, session, talk, status, onPaid) {
+  const kept = talk.topUp;
+  const isOver = (invoice) => Date.parse(invoice.expiresAt) < now() + JUST_NOW_MS;
+  const open = status.pendingInvoices.filter((invoice) => !isOver(invoice) && !talk.aside.includes(invoice.paymentHash));
+  const invoice = kept ? open.find((each) => each.paymentHash === kept.paymentHash) : open.at(-1);
+  if (invoice) payTopUp(place, context, session, talk, invoice, onPaid);
+  else if (kept) {
+    talk.keepTopUp(null);
+    // Only a payment takes an invoice away before its time is over. Later, the balance alone says what came.
+    if (!isOver(kept)) show(place, note("good", "Paid.", "The top-up is in your balance."));
+  }
 }
