@@ -50,7 +50,7 @@ def figure(chart: Chart) -> str:
     )
     return (
         f'<figure><figcaption id="{key}-title">{escape(chart.title)}</figcaption>'
-        f'<p class="soft small">{escape(chart.meaning)}</p><ul class="legend">{legend}</ul>'
+        f'<p class="soft small">{escape(chart.meaning)}</p><ul class="legend" role="list">{legend}</ul>'
         f"{_svg(chart)}<details><summary>As a table</summary>{_table(chart)}</details></figure>"
     )
 

@@ -114,7 +114,7 @@ def _verdicts(found: Sequence[Verdict]) -> str:
         parts.append(
             f'<div class="verdict {verdict.grade.value}"><h2>{escape(verdict.question)}</h2>'
             f'<p class="answer"><span aria-hidden="true">{_MARKS[verdict.grade]}</span> {escape(verdict.answer)}</p>'
-            f"<ul>{because}</ul></div>"
+            f'<ul role="list">{because}</ul></div>'
         )
     return f'<div class="verdicts">{"".join(parts)}</div>'
 

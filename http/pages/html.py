@@ -90,6 +90,8 @@ def _document(title: str, head: str, body: str) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Safari would make links to call of sums and ids.
+        '<meta name="format-detection" content="telephone=no">\n'
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n{head}\n</head>\n'
         f"<body>\n{body}\n</body>\n</html>\n"
     )

@@ -45,7 +45,13 @@ function byHand(button, text, of) {
   const field = there?.classList.contains("by-hand") ? there : h("textarea", { class: "by-hand", rows: "3", readonly: true, value: text, "aria-label": `Select and copy ${of || "it"} by hand` });
   before.after(field);
   field.focus();
+  selectAll(field);
+}
+
+function selectAll(field) {
   field.select();
+  // On iOS, `select` leaves a field that is read-only as it is.
+  field.setSelectionRange(0, field.value.length);
 }
 
 async function copied(text) {
@@ -57,12 +63,24 @@ async function copied(text) {
     const before = document.activeElement;
     const field = h("textarea", { readonly: true, value: text, class: "read-out" });
     document.body.append(field);
-    field.select();
+    selectAll(field);
     const done = document.execCommand("copy");
     field.remove();
     before?.focus({ preventScroll: true });
     return done;
   }
+}
+
+// Safari asks before it saves a file, and reads it only then: its address must last as long as a person thinks.
+const SAVED_WITHIN_MS = 600_000;
+
+export function saveFile(name, text, type) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  const link = h("a", { href: address, download: name, hidden: true });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), SAVED_WITHIN_MS);
 }
 
 export function twice(button, warning, act) {

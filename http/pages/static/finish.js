@@ -34,7 +34,7 @@ function order(root, panels, over) {
   root.tell();
   const path = `/sessions/${session.sessionId}`;
   const told = h("div");
-  const field = h("input", { type: "text", id: "refund-to", value: context.refundTo ?? "", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": "refund-hint" });
+  const field = h("input", { type: "text", id: "refund-to", value: context.refundTo ?? "", autocomplete: "off", autocapitalize: "none", autocorrect: "off", inputmode: "email", spellcheck: "false", "aria-describedby": "refund-hint" });
   let once = newKey();
   let asked = "";
 

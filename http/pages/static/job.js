@@ -54,7 +54,7 @@ function jobForm(place, context) {
   const told = h("div");
   const field = h("textarea", { id: "request", rows: "6", dir: "auto", "aria-describedby": "request-hint", value: readDraft(), placeholder: "Such as: write a thank-you note to a colleague who leaves after ten years." });
   const hint = h("p", { class: "hint", id: "request-hint" });
-  const address = h("input", { type: "text", id: "job-refund-to", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": "job-refund-hint" });
+  const address = h("input", { type: "text", id: "job-refund-to", autocomplete: "off", autocapitalize: "none", autocorrect: "off", inputmode: "email", spellcheck: "false", "aria-describedby": "job-refund-hint" });
   const here = h("input", { type: "checkbox", id: "keep-job" });
   here.checked = true;
   const prices = examples(context);
@@ -112,7 +112,7 @@ function jobForm(place, context) {
 function jobList() {
   const list = jobs();
   if (!list.length) return null;
-  const lines = (some) => h("ul", { class: "jobs" }, some.map((job) => h("li", {},
+  const lines = (some) => h("ul", { class: "jobs", role: "list" }, some.map((job) => h("li", {},
     h("a", { href: `#${job.id}`, dir: "auto" }, job.title || "A job"),
     h("span", { class: "hint" }, new Date(job.at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" })))));
   const older = list.slice(LISTED_MAX);
@@ -135,7 +135,7 @@ function missing(place, fragment) {
 function jobView(place, context, id) {
   const mine = known(id);
   const heading = h("h2", { tabindex: "-1" }, "Your job");
-  const steps = h("ol", { class: "steps" });
+  const steps = h("ol", { class: "steps", role: "list" });
   const said = h("p", { class: "read-out", role: "status" });
   const trouble = h("div");
   const part = h("div", {}, h("p", { class: "waiting" }, "One moment"));

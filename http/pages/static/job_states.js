@@ -1,6 +1,6 @@
 // What a job looks like in each of its states, and what one does next.
 
-import { copyButton, h, note, sats, usd } from "./dom.js";
+import { copyButton, h, note, sats, saveFile, usd } from "./dom.js";
 import { markdown } from "./markdown.js";
 import { invoiceCard, satsText } from "./pay.js";
 import { refundPanel } from "./refund.js";
@@ -111,11 +111,4 @@ function costs(status) {
 const exact = (text) => `$${text}`;
 const dollars = (text) => Number(text).toLocaleString("en", { style: "currency", currency: "USD", maximumFractionDigits: 0 });
 
-function download(status) {
-  const address = URL.createObjectURL(new Blob([status.result || ""], { type: "text/markdown" }));
-  const link = h("a", { href: address, download: `satmeter-${status.jobId.slice(4, 12)}.md` });
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
-}
+const download = (status) => saveFile(`satmeter-${status.jobId.slice(4, 12)}.md`, status.result || "", "text/markdown");

@@ -58,7 +58,7 @@ export function refundPanel(path, refund, context) {
   function ways(now) {
     const told = h("div");
     const id = freshId("refund-to");
-    const field = h("input", { type: "text", id, value: typed, oninput: () => { typed = field.value; }, autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": `${id}-hint` });
+    const field = h("input", { type: "text", id, value: typed, oninput: () => { typed = field.value; }, autocomplete: "off", autocapitalize: "none", autocorrect: "off", inputmode: "email", spellcheck: "false", "aria-describedby": `${id}-hint` });
     const buttons = h("div", { class: "row" }, h("button", { type: "submit", class: now.withdraw ? "" : "primary" }, "Pay it back"));
 
     const order = async (work) => {

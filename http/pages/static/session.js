@@ -2,7 +2,7 @@
 
 import { ApiError, call, every, isUnknown, mayPass, newKey, now } from "./api.js";
 import { chat } from "./chat.js";
-import { copyButton, h, note, sats, show, twice, usd, wholeNumber } from "./dom.js";
+import { copyButton, h, note, sats, saveFile, show, twice, usd, wholeNumber } from "./dom.js";
 import { all, choose, chosen, forget, guard, keep } from "./keyring.js";
 import { sessionOf } from "./macaroon.js";
 import { failed, invoiceCard } from "./pay.js";
@@ -23,13 +23,8 @@ export function isDone({ state, heldMsat, pendingInvoices, refund }) {
 
 export function download(session) {
   const text = `Satmeter key for ${location.origin}\nAnyone who has it can spend what is left, or take it back.\n\n${session.macaroon}\n`;
-  const address = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-  const link = h("a", { href: address, download: `satmeter-key-${session.sessionId.slice(4, 12)}.txt`, hidden: true });
-  document.body.append(link);
-  link.click();
-  link.remove();
+  saveFile(`satmeter-key-${session.sessionId.slice(4, 12)}.txt`, text, "text/plain");
   session.saved = true;
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 export const downloadButton = (session, props = {}) => h("button", { type: "button", onclick: () => download(session), ...props }, "Download the key");
@@ -191,7 +186,7 @@ function summary(status) {
 
 function keyForm(place, context) {
   const told = h("div");
-  const field = h("textarea", { id: "own-key", rows: "3", autocomplete: "off", autocapitalize: "none", spellcheck: "false", "aria-describedby": "own-key-hint" });
+  const field = h("textarea", { id: "own-key", rows: "3", autocomplete: "off", autocapitalize: "none", autocorrect: "off", spellcheck: "false", "aria-describedby": "own-key-hint" });
   const kept = h("input", { type: "checkbox" });
   kept.checked = true;
   return h("details", {}, h("summary", {}, "I have a key already"), h("div", {}, h("form", { onsubmit: async (event) => {

@@ -141,3 +141,65 @@ def test_where_a_browser_keeps_nothing_the_jobs_link_is_in_sight(visit: Visits) 
     expect(visitor.page.get_by_role("alert")).to_contain_text("This browser keeps nothing for this page.")
     visitor.page.reload()
     head(visitor.page, "Pay for the evaluation")
+
+
+# What Safari does otherwise, as a browser that is at hand can show it
+
+
+def test_the_enter_that_ends_a_composition_sends_nothing(visit: Visits) -> None:
+    visitor = visit()
+    visitor.deposit()
+    field = visitor.page.get_by_label("Your message")
+    field.fill("\u5bff\u53f8")
+    # Safari says so by the code alone.
+    press = """(field, keyCode) => field.dispatchEvent(
+        new KeyboardEvent("keydown", {key: "Enter", keyCode, bubbles: true, cancelable: true}))"""
+    assert field.evaluate(press, 229)
+    expect(field).to_have_value("\u5bff\u53f8")
+    assert not field.evaluate(press, 13)
+    expect(field).to_have_value("")
+    expect(visitor.button("Send")).to_be_visible()
+
+
+def test_no_phone_corrects_where_money_goes_or_zooms_in_on_a_field(visit: Visits) -> None:
+    visitor = visit("/docs", viewport=NARROW)
+    visitor.page.add_init_script(NO_CLIPBOARD)
+    visitor.go()
+    page = visitor.page
+    visitor.unfold("I have a key already")
+    expect(page.get_by_label("Key", exact=True)).to_have_attribute("autocorrect", "off")
+    visitor.deposit()
+    visitor.unfold("Finish, and take the rest back")
+    expect(page.get_by_label("Lightning address or invoice")).to_have_attribute("autocorrect", "off")
+    visitor.unfold("Your key")
+    visitor.button("Copy the key").click()
+    sizes = "(all) => all.map((field) => parseFloat(getComputedStyle(field).fontSize))"
+    assert min(page.locator("input, select, textarea").evaluate_all(sizes)) >= 16
+    visitor.go("/#job")
+    visitor.unfold("Have the rest paid back by itself")
+    expect(page.get_by_label("Your Lightning address, if you have one")).to_have_attribute("autocorrect", "off")
+
+
+def test_a_file_can_be_saved_a_minute_after_the_button(visit: Visits) -> None:
+    visitor = visit()
+    page = visitor.page
+    visitor.deposit()
+    page.clock.install()
+    page.evaluate(
+        "() => { window.gone = 0; const end = URL.revokeObjectURL;"
+        " URL.revokeObjectURL = (address) => { window.gone += 1; end.call(URL, address); }; }"
+    )
+    visitor.unfold("Your key")
+    with page.expect_download():
+        visitor.button("Download the key").click()
+    page.clock.fast_forward(60_000)
+    assert page.evaluate("window.gone") == 0
+    page.clock.fast_forward(600_000)
+    assert page.evaluate("window.gone") == 1
+
+
+def test_a_list_without_points_stays_one_for_voiceover(visit: Visits) -> None:
+    visitor = visit("/#job", viewport=NARROW)
+    begin(visitor)
+    # WebKit takes a list without its points for a matter of looks, unless it says that it is one.
+    expect(visitor.page.locator("ol.steps")).to_have_attribute("role", "list")
