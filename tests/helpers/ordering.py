@@ -33,6 +33,7 @@ _TOGETHER: Final = {
     "the pages' server": (
         "pages/test_docs_site",
         "pages/test_endings",
+        "pages/test_engines",
         "pages/test_job_troubles",
         "pages/test_jobs",
         "pages/test_looks",
@@ -42,6 +43,7 @@ _TOGETHER: Final = {
         "pages/test_pay_page",
         "pages/test_session",
         "pages/test_rests",
+        "pages/test_top_ups",
         "pages/test_troubles",
     ),
     "llama.cpp": ("cluster/test_llamacpp", "contract/test_llamacpp_chat"),
