@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from email.message import Message
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -79,9 +81,24 @@ async def read_json(
     if empty is not None:
         _check_media_type(request)
     try:
-        return model.model_validate_json(body)
+        found = model.model_validate_json(body)
     except ValidationError as error:
         raise _oversized(error, sized) or unfit(error) from None
+    # Only now, as a body that fits is nested no deeper than its model. What only pydantic can read stays as it read it.
+    with suppress(ValueError):
+        _members.decode(body.decode())
+    return found
+
+
+def _once(members: list[tuple[str, Any]]) -> None:
+    """Refuse an object with a name that stands twice: another program on the way may have read the other value."""
+    names = {name for name, _ in members}
+    if len(names) < len(members):
+        repeated = next(name for at, (name, _) in enumerate(members) if name in dict(members[:at]))
+        raise invalid(repeated, "Must be there once")
+
+
+_members: Final = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _oversized(error: ValidationError, sized: str | None) -> RefusedError | None:

@@ -30,6 +30,7 @@ from ..request.auth import Credentials
 from ..request.body import read_json, unfit
 from ..request.client_address import ClientAddresses
 from ..request.idempotency import idempotency_key, operation_key_of
+from ..request.query import refuse_unknown
 from ..response import errors, json
 from ..state import AppState
 from . import schemas
@@ -38,6 +39,7 @@ from .opening import Openings
 from .top_up_offers import TopUpOffers
 
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
+_OF_LEDGER: Final = ("after", "limit")
 _NO_ORDER: Final = schemas.CloseOrder()
 _NOTHING: Final = schemas.Nothing()
 
@@ -147,7 +149,8 @@ class Sessions:
 
 def _query(request: Request) -> schemas.LedgerQuery:
     asked: dict[str, int] = {}
-    for name in ("after", "limit"):
+    refuse_unknown(request, *_OF_LEDGER)
+    for name in _OF_LEDGER:
         values = request.query_params.getlist(name)
         if values and (len(values) > 1 or not _NUMBER.fullmatch(values[0])):
             raise errors.invalid(name, "Must be one whole number")

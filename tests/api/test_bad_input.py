@@ -53,6 +53,8 @@ BAD_BODIES = {
     "only white space": (b'{"request": " \\n\\t "}', "request"),
     "only white space by Unicode": (b'{"request": " \\u0085 "}', "request"),
     "an unknown field": (b'{"request": "a", "maxTokens": 5}', "maxTokens"),
+    "a field that is there twice": (b'{"request": "a", "request": "a"}', "request"),
+    "a field that is there twice, once with an escape": (b'{"request": "a", "r\\u0065quest": "b"}', "request"),
 }
 
 
@@ -63,6 +65,17 @@ async def test_a_body_that_does_not_fit_is_a_400_that_says_where(api: Api, name:
     error = assert_error(answer, 400, "invalid_request")
     assert error["fields"][0]["path"] == path
     assert error["fields"][0]["message"]
+    assert api.world.lightning.orders == {}
+
+
+async def test_of_an_amount_that_is_there_twice_neither_is_taken(api: Api) -> None:
+    """Another program on the way may have read the other one. Under /v1/ such a body is refused, too."""
+    for body in (
+        b'{"amountSats": 1000, "amountSats": 2000}',
+        b'{"webhook": {"url": "x", "url": "y"}, "amountSats": 1000}',
+    ):
+        answer = await api.http.post("/sessions", content=body)
+        assert_error(answer, 400, "invalid_request")
     assert api.world.lightning.orders == {}
 
 

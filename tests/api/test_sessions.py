@@ -254,6 +254,8 @@ async def test_a_stretch_of_the_ledger_can_be_asked_for(api: Stubbed) -> None:
         ("after=%D9%A3", "after"),
         (f"after={'9' * 5_000}", "after"),
         ("after=9999999999999999", "after"),
+        ("offset=20", "offset"),
+        ("after=1&Limit=1&x", "Limit"),
     ],
 )
 async def test_a_stretch_that_is_none_is_refused(api: Stubbed, query: str, path: str) -> None:
