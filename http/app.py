@@ -51,6 +51,7 @@ from .sessions.ask import Requests
 from .sessions.l402 import L402
 from .sessions.routes import Sessions
 from .sessions.schemas import amount_within, opening_within
+from .sessions.unseen_payments import UnseenPayments
 from .state import AppState
 from .translation.relaying import TranslatedCalls
 
@@ -106,9 +107,10 @@ def endpoints(state: AppState, metrics: Metrics) -> Sequence[Endpoint]:
     credentials = Credentials(state.macaroon_key, None if previous is None else previous.macaroons)
     bounds = settings.session_min_sats, settings.session_max_sats
     opening, amount = opening_within(*bounds), amount_within(*bounds)
-    l402 = L402(state, clients)
+    unseen = UnseenPayments(state)
+    l402 = L402(state, clients, unseen)
     jobs = Jobs(state, clients)
-    sessions = Sessions(state, clients, credentials, opening, amount)
+    sessions = Sessions(state, clients, credentials, unseen, opening, amount)
     receipts = Receipts(state, credentials)
     relays = Relays(state, l402)
     llm = MessagesRoutes(state, credentials, relays)

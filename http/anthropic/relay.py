@@ -73,12 +73,15 @@ class RelaySlow:
 
 
 class Relays:
-    """Relay of calls to the session's actor, whichever protocol the client speaks. `models` are those that are sold."""
+    """Relay of calls to the session's actor, whichever protocol the client speaks. `models` are those that are sold.
+
+    `counts`: counts of prompts, for the routes that share the relay.
+    """
 
     def __init__(self, state: AppState, l402: L402) -> None:
         self._state = state
         self._l402 = l402
-        self._counts = Counts(state)
+        self.counts = Counts(state, l402.unseen_payments)
         self._terms = session_terms(state.settings)
         self.models = ServedModels(model_catalogue(state.settings))
 
@@ -109,7 +112,7 @@ class Relays:
         elif call.web_searches:
             tokens_max = self._searched(call.model)
         elif tokens_max is None:
-            counted = await self._counts.needed(request, holder, call.model, call.body.data)
+            counted = await self.counts.needed(request, holder, call.model, call.body.data)
             tokens_max = bound_of(counted)
         command = Relay(
             request_id=request_id_of(request.scope),
@@ -166,7 +169,7 @@ class Relays:
                 raise
             counted = command.prompt_tokens
             if counted is None:
-                counted = await self._counts.maybe(request, holder, command.model, command.body.data)
+                counted = await self.counts.maybe(request, holder, command.model, command.body.data)
             if counted is None:
                 raise
             if bound_of(counted) >= command.prompt_tokens_max:

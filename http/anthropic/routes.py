@@ -45,7 +45,7 @@ from .relay import (
     whole_answer,
 )
 from .stream_events import PING, error_event
-from .token_counts import Counts, tokens_in
+from .token_counts import tokens_in
 from .usage import LastUsage, with_cost
 
 _JSON: Final = {"content-type": "application/json"}
@@ -60,7 +60,7 @@ class MessagesRoutes:
         self._state = state
         self._credentials = credentials
         self._relays = relays
-        self._counts = Counts(state)
+        self._counts = relays.counts
         self._over_chat = TranslatedCalls(state, credentials, relays, {Api.OPENAI: MessagesOverChat()})
 
     async def messages(self, request: Request) -> Response:

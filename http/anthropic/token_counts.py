@@ -51,10 +51,10 @@ class _Error(msgspec.Struct):
 class Counts:
     """Token counts by the provider, limited to `_PER_MINUTE` for each session."""
 
-    def __init__(self, state: AppState) -> None:
+    def __init__(self, state: AppState, unseen_payments: UnseenPayments) -> None:
         self._state = state
         self._top_up_offers = TopUpOffers(state)
-        self._unseen_payments = UnseenPayments(state)
+        self._unseen_payments = unseen_payments
 
     async def count(self, request: Request, holder: Holder, model: str, body: bytes) -> Counted:
         """Return the provider's answer to a count. Raises `RefusedError`."""

@@ -13,7 +13,7 @@ from ...actors.domain.errors import Code, RefusedError
 from ...actors.domain.llm.catalogue import Api
 from ...actors.domain.session.messages import Counted
 from ..anthropic.relay import Relays
-from ..anthropic.token_counts import Counts, tokens_in
+from ..anthropic.token_counts import tokens_in
 from ..payments.solvency_gate import refuse_calls
 from ..request.auth import MISSING, Credentials, Holder
 from ..request_id import request_id_of
@@ -28,7 +28,7 @@ class Responses:
     def __init__(self, state: AppState, credentials: Credentials, relays: Relays) -> None:
         self._state = state
         self._credentials = credentials
-        self._counts = Counts(state)
+        self._counts = relays.counts
         self._relays = relays
         dialects: Mapping[Api, Responding[Any]] = {
             Api.ANTHROPIC: ResponsesOverMessages(),

@@ -52,13 +52,13 @@ AnswerT = TypeVar("AnswerT")
 class L402:
     """Challenges for clients without a credential: a deposit to pay, and the wait for it when they come back."""
 
-    def __init__(self, state: AppState, clients: ClientAddresses) -> None:
+    def __init__(self, state: AppState, clients: ClientAddresses, unseen_payments: UnseenPayments) -> None:
         self._state = state
         self._openings = Openings(state, clients)
         self._top_up_offers = TopUpOffers(state)
         self._pages = PayPages(state)
         self._terms = session_terms(state.settings)
-        self._unseen_payments = UnseenPayments(state)
+        self.unseen_payments = unseen_payments
         self._settled: set[str] = set()
 
     async def challenge(
@@ -114,7 +114,7 @@ class L402:
 
     async def retried(self, holder: Holder, send: Callable[[], Awaitable[AnswerT]]) -> AnswerT:
         """Return what `send` returns: see `UnseenPayments`. Raises `RefusedError`."""
-        return await self._unseen_payments.retried(holder, send)
+        return await self.unseen_payments.retried(holder, send)
 
     async def _offered(self, refusal: Refusal, holder: Holder) -> Refusal:
         """Return the refusal with the invoice that mends it, or with the advice to wait for the payment of one."""
@@ -153,7 +153,7 @@ class L402:
         # The caveats are left out: a holder that may only make requests may not read the session.
         view = await self._state.router.call(holder.session_id, GetSession(Grant(holder.grant.generation)))
         if view.state is SessionState.AWAITING_PAYMENT:
-            if await self._unseen_payments.credited(holder, UNPAID):
+            if await self.unseen_payments.credited(holder, UNPAID):
                 return
             raise RefusedError(await self._offered(UNPAID, holder))
         if view.state in ENDED_STATES and not view.deposited_msat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Final
 
 from pydantic import ValidationError
@@ -37,6 +38,7 @@ from . import schemas
 from . import views as views_sessions
 from .opening import Openings
 from .top_up_offers import TopUpOffers
+from .unseen_payments import UnseenPayments
 
 _NUMBER: Final = re.compile(r"[0-9]{1,16}")
 _OF_LEDGER: Final = ("after", "limit")
@@ -52,11 +54,13 @@ class Sessions:
         state: AppState,
         clients: ClientAddresses,
         credentials: Credentials,
+        unseen_payments: UnseenPayments,
         opening: type[schemas.Opening],
         amount: type[schemas.Amount],
     ) -> None:
         self._state = state
         self._credentials = credentials
+        self._unseen_payments = unseen_payments
         self._opening = opening
         self._amount = amount
         self._openings = Openings(state, clients)
@@ -87,13 +91,14 @@ class Sessions:
 
     async def top_up(self, request: Request) -> Response:
         """Answer POST /sessions/{sessionId}/topup with a further invoice."""
-        session_id, grant, *_ = self._credentials.session(request)
+        holder = self._credentials.session(request)
+        session_id, grant = holder.session_id, holder.grant
         key = idempotency_key(request)
         body = await read_json(request, self._amount, self._state.settings.body_limit_bytes)
         await refuse_deposits(self._state)
         command = TopUp(amount_sats=body.amount_sats, once=operation_key_of(request, key, body, grant), grant=grant)
         try:
-            reply = await self._state.router.call(session_id, command)
+            reply = await self._unseen_payments.retried(holder, partial(self._state.router.call, session_id, command))
         except RefusedError as error:
             raise RefusedError(await self._top_up_offers.improve(error.refusal, session_id, grant)) from None
         return json.json_response(views_sessions.top_up(session_id, reply.invoice, self._pages), 201)

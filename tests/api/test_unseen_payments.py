@@ -75,6 +75,14 @@ async def test_a_deposit_that_only_the_node_knows_of_is_spent_at_once(shop: Shop
     assert await deposited(shop, session) == 1_000_000
 
 
+async def test_a_session_whose_deposit_only_the_node_knows_of_is_topped_up_at_once(shop: Shop) -> None:
+    session, top_up = await opened(shop), {"amountSats": 500}
+    assert (await post(shop, session, "/sessions/{id}/topup", top_up)).status_code == 402
+    shop.api.world.lightning.pay(session["depositInvoice"]["paymentHash"])
+    answer = await post(shop, session, "/sessions/{id}/topup", top_up)
+    assert answer.status_code == 201, answer.text
+
+
 async def test_a_large_body_is_let_in_for_a_deposit_that_only_the_node_knows_of(shop: Shop) -> None:
     session = await opened(shop)
     long = {**CALL, "messages": [{"role": "user", "content": "hello " * 60_000}]}
@@ -121,6 +129,26 @@ async def test_a_node_that_does_not_answer_in_time_makes_no_other_refusal_of_it(
     shop.api.world.lightning.fault = TransientError("the node is busy")
     answer = await post(shop, session, "/v1/messages", CALL)
     assert (answer.status_code, answer.json()["code"]) == (402, "payment_required")
+
+
+async def test_all_paths_and_sessions_have_the_node_asked_only_so_often(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_OF_ALL_PER_S", 0.001)
+    monkeypatch.setattr(unseen_payments, "_OF_ALL_BURST", 5.0)
+    async with shop_over(redis) as shop:
+        asked = shop.api.world.lightning.calls
+        for path, body in [
+            ("/sessions/{id}/request", ASK),
+            ("/sessions/{id}/topup", {"amountSats": 500}),
+            ("/v1/messages", CALL),
+            ("/v1/messages/count_tokens", {"model": MODEL, "messages": HELLO}),
+            ("/v1/responses/input_tokens", {"model": MODEL, "input": "hello"}),
+        ]:
+            for _ in range(4):
+                session = await opened(shop)
+                assert (await post(shop, session, path, body)).status_code == 402
+        assert asked.count("lookup") == 5
 
 
 @pytest.mark.parametrize("hangs", [False, True])
