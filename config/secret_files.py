@@ -78,7 +78,7 @@ def secret_in(path: Path, *, binary: bool = False) -> str:
             raise SecretFileError("is not a file: name the file that holds the secret")
         with path.open("rb") as file:
             content = file.read(_BYTES_MAX + 1)
-        text = content.hex() if binary and content[:1] == _MACAROON else content.decode()
+        text = content.hex() if binary and content[:1] == _MACAROON else content.decode("utf-8-sig")
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise SecretFileError(f"can't be read ({why}): correct the path, or let this user read it") from None

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
 from ...actors.adapters.lightning_backends import BACKENDS, CHOICE, USUAL, backend_of
+from ...actors.catalogue.loading import upstream_keys
+from ...actors.catalogue.tables import CatalogueError
 from ...config.named_settings import secret_of
 from ...config.problem import Problem
+from ...config.secret_names import RAY_SECRETS
 from ...config.settings import Settings
+from ...config.store_url import parse_store_url
+from .data_dir import data_dir_problems
 
 _MAKE_KEY: Final = "set 32 random bytes in hex (`openssl rand -hex 32`)"
 # Random bytes have 30 different values among 32, and fewer than 16 once in 10^15 keys.
 _DIFFERENT_BYTES_MIN: Final = 16
 _KEY_BYTES: Final = 32
-_OWN: Final = ("MACAROON_ROOT_KEY", "OPERATOR_TOKEN")
+_OWN: Final = ("MACAROON_ROOT_KEY", "MACAROON_ROOT_KEY_PREVIOUS", "OPERATOR_TOKEN")
+# All processes of a Ray cluster inherit the first; others than the server know both.
+_OF_RAY: Final = ("RAY_AUTH_TOKEN", *RAY_SECRETS)
 _TOKEN_CHARS_MIN: Final = 24
 _TOKEN_DIFFERENT_MIN: Final = 8
 # Digests of these are what people take for random.
@@ -85,7 +91,7 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
     token = _text(settings.operator_token)
     if not token:
         yield Problem("OPERATOR_TOKEN", "Production needs the operator's token: set one (`openssl rand -hex 32`).")
-    elif len(token) < _TOKEN_CHARS_MIN or len(set(token)) < _TOKEN_DIFFERENT_MIN:
+    elif len(token) < _TOKEN_CHARS_MIN or len(set(token)) < _TOKEN_DIFFERENT_MIN or _is_repeated(token):
         text = (
             f"It can be guessed: set a random one of at least {_TOKEN_CHARS_MIN} characters (`openssl rand -hex 32`)."
         )
@@ -97,15 +103,42 @@ def _shared(settings: Settings) -> Iterator[Problem]:
     """Yield secrets of this server that are also used for something else, where others know them."""
     used: dict[str, str] = {}
     for variable, secret in (
-        *_keys_of_nodes(settings),
-        ("ANTHROPIC_API_KEY", settings.anthropic_api_key),
-        ("MACAROON_ROOT_KEY", settings.macaroon_root_key),
-        ("OPERATOR_TOKEN", settings.operator_token),
+        *((variable, _text(secret)) for variable, secret in _keys_of_nodes(settings)),
+        *_keys_of_models(settings),
+        *((variable, os.environ.get(variable, "")) for variable in _OF_RAY),
+        ("the password in REDIS_URL", _store_password(settings.redis_url)),
+        ("MACAROON_ROOT_KEY", _text(settings.macaroon_root_key)),
+        ("MACAROON_ROOT_KEY_PREVIOUS", _text(settings.macaroon_root_key_previous)),
+        ("OPERATOR_TOKEN", _text(settings.operator_token)),
     ):
-        text = _text(secret).lower()
-        if text and text in used and variable in _OWN:
+        text = secret.lower()
+        # Two equal root keys are a problem of their own.
+        twice = variable == "MACAROON_ROOT_KEY_PREVIOUS" and used.get(text) == "MACAROON_ROOT_KEY"
+        if text and text in used and variable in _OWN and not twice:
             yield Problem(variable, f"It is the same as {used[text]}: set a secret of its own for each.")
         used.setdefault(text, variable)
+
+
+def _keys_of_models(settings: Settings) -> Iterator[tuple[str, str]]:
+    yield "ANTHROPIC_API_KEY", _text(settings.anthropic_api_key)
+    if settings.models_file is None:
+        return
+    try:
+        keys = upstream_keys(settings)
+    except CatalogueError:
+        return  # It is told elsewhere.
+    for upstream, key in keys.items():
+        yield f"the key of upstream {upstream}", key or ""
+
+
+def _store_password(url: str | None) -> str:
+    """Return the password in a store's address; empty without one, and for an address that is told of elsewhere."""
+    try:
+        store = parse_store_url(url or "")
+        address = store.server(store.addresses[0]) if store.addresses else store.text
+        return unquote(urlsplit(address).password or "")
+    except ValueError:
+        return ""
 
 
 def _keys_of_nodes(settings: Settings) -> Iterator[tuple[str, SecretStr]]:
@@ -123,10 +156,15 @@ def _is_weak_key(text: str) -> bool:
     """Return True for a key that nobody drew at random: repeated, counted, typed, or a word's digest."""
     key = bytes.fromhex(text)
     steps = {(after - before) % 256 for before, after in pairwise(key)}
-    repeated = any(key == (key[:length] * _KEY_BYTES)[:_KEY_BYTES] for length in range(1, _KEY_BYTES // 2 + 1))
+    repeated = _is_repeated(key)
     typed = all(0x20 <= byte < 0x7F for byte in key)
     digest = any(hashlib.sha256(word.encode()).digest() == key for word in _WORDS)
     return len(set(key)) < _DIFFERENT_BYTES_MIN or len(steps) == 1 or repeated or typed or digest
+
+
+def _is_repeated(text: str | bytes) -> bool:
+    """Return True for a text that its beginning, at most half of it, makes when it is repeated."""
+    return any(text[length:] == text[:-length] for length in range(1, len(text) // 2 + 1))
 
 
 def _everybody(variable: str, entries: Sequence[str], remedy: str) -> Iterator[Problem]:
@@ -160,39 +198,3 @@ def _ipv4_in(network: IPv6Network) -> Iterator[IPv4Network]:
         if network.subnet_of(holder):
             number = (int(network.network_address) >> (128 - before - 32)) & 0xFFFF_FFFF
             yield IPv4Network((number, max(0, min(32, network.prefixlen - before))), strict=False)
-
-
-def data_dir_problems(data_dir: Path) -> Iterator[Problem]:
-    """Yield a problem if other users of the machine can change the data directory, or put another in its place."""
-    place = data_dir.absolute()
-    try:
-        place = place.resolve()
-        found = place.stat()
-    except FileNotFoundError:
-        found = None  # It is made at the start, for its owner alone.
-    except OSError as error:
-        yield Problem("SATMETER_DATA_DIR", f"{place} can't be looked at ({error.strerror}): name a directory of yours.")
-        return
-    if found is not None and (found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-        text = f"Others can write to {place}: make it yours alone (`chown` it to this user, and `chmod 700`)."
-        yield Problem("SATMETER_DATA_DIR", text)
-        return
-    for parent in place.parents:
-        if _others_can_replace_in(parent):
-            text = f"Others can write to {parent}, and so replace {place}: take their right away (`chmod go-w`)."
-            yield Problem("SATMETER_DATA_DIR", text)
-            return
-
-
-def _others_can_replace_in(parent: Path) -> bool:
-    try:
-        found = parent.stat()
-    except OSError:
-        return False
-    # A container's volume is open to all users, of which its container has one.
-    if os.path.ismount(parent):
-        return False
-    if found.st_uid not in (0, os.geteuid()):
-        return True
-    # In a directory with the sticky bit, such as /tmp, only the owner of a file may replace it.
-    return bool(found.st_mode & stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX

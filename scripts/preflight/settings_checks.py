@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from ipaddress import ip_network
 
@@ -74,8 +75,10 @@ def _model(settings: Settings) -> Iterator[Problem]:
         except CatalogueError as error:
             faults += error.faults
     yield from (Problem(variable, text) for variable, text in dict.fromkeys(faults))
-    if settings.models_file and not faults:
-        yield from upstream_transport_problems(settings)
+    if settings.models_file:
+        # Also beside other faults: what is not told of here is asked, with its key.
+        with contextlib.suppress(CatalogueError):
+            yield from upstream_transport_problems(settings)
 
 
 def _proxies(settings: Settings) -> Iterator[Problem]:

@@ -21,10 +21,12 @@ from .problem_lines import show_problems
 
 def run(words: Sequence[str]) -> int:
     """Be `ray start --head` with these options; return 1 if production refuses its store, or it does not start."""
-    settings, _ = load_settings({})
+    settings, unreadable = load_settings({})
     found = asyncio.run(_problems(settings))
-    # Without a password that it was to have, Ray would go on with another user.
-    refused = settings.production or any(problem.variable.endswith(IN_A_FILE) for problem in found)
+    # A mistyped SATMETER_ENV counts as development. Without the password that is meant, Ray would be another user.
+    found += [problem for problem in unreadable if problem.variable == "SATMETER_ENV"]
+    names = {problem.variable for problem in found}
+    refused = settings.production or any(name == "SATMETER_ENV" or name.endswith(IN_A_FILE) for name in names)
     show_problems(found, refused=refused)
     if found and refused:
         return 1

@@ -77,6 +77,13 @@ def test_a_file_that_can_not_be_right_is_told_and_never_its_content(
     assert "one" not in problem.message.split("has more than one line")[0]
 
 
+@pytest.mark.parametrize("around", [b"%b\r\n", b"\xef\xbb\xbf%b", b" %b\n\n"])
+def test_what_editors_put_around_a_secret_is_left_out(tmp_path: Path, around: bytes) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(around % b"a-secret")
+    assert read_secret_files({"OPERATOR_TOKEN_FILE": str(path)}).values == {"OPERATOR_TOKEN": "a-secret"}
+
+
 def test_a_directory_is_not_read(tmp_path: Path) -> None:
     found = read_secret_files({"REDIS_URL_FILE": str(tmp_path)})
     assert "is not a file" in found.problems[0].message

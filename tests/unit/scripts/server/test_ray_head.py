@@ -69,6 +69,14 @@ def test_production_sends_no_password_in_the_clear(told: dict[str, Any], monkeyp
     assert told == {}
 
 
+def test_an_environment_that_is_mistyped_is_not_taken_for_development(
+    told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SATMETER_ENV", "Production")
+    assert run([]) == 1
+    assert told == {}
+
+
 def test_a_start_that_fails_is_told_in_a_sentence(
     told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

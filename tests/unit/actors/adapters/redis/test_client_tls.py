@@ -46,6 +46,7 @@ async def test_what_is_wrong_with_certificates_is_told() -> None:
         assert "ssl_ca_certs" in await told(other)
         missing = store.url.replace("ca.pem", "missing.pem")
         assert "can't be read" in await told(missing)
+        assert "has no certificate" in await told(store.url.replace("ca.pem", "ca.key"))
         plain = store.url.replace("rediss://", "redis://").partition("?")[0]
         assert "rediss://" in await told(plain)
 
