@@ -106,4 +106,11 @@ export function forget(session) {
 // A key that is nowhere but here is lost with the tab.
 let atRisk = () => false;
 export function guard(isAtRisk) { atRisk = isAtRisk; }
-addEventListener("beforeunload", (event) => { if (atRisk()) event.preventDefault(); });
+// A wallet that opens takes no tab away, though browsers ask as if it did: who says no there never gets to pay.
+let toWallet = false;
+addEventListener("click", ({ target }) => {
+  if (!target.closest?.('a[href^="lightning:"]')) return;
+  toWallet = true;
+  setTimeout(() => { toWallet = false; }, 1000);
+}, true);
+addEventListener("beforeunload", (event) => { if (atRisk() && !toWallet) event.preventDefault(); });

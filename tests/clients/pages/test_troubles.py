@@ -429,6 +429,21 @@ def test_a_key_that_is_not_kept_is_in_the_tab_alone(visit: Visits) -> None:
     expect(visitor.page.get_by_role("heading", name="How much do you want to put in?")).to_be_visible()
 
 
+def test_to_open_a_wallet_is_not_to_leave_the_page(visit: Visits) -> None:
+    visitor = visit()
+    page = visitor.page
+    page.get_by_label("Keep the key in this browser").first.uncheck()
+    visitor.deposit(pays=False)
+    # Without a listener, Playwright itself would say no.
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.evaluate(
+        "addEventListener('beforeunload', (event) => { (window.asked ??= []).push(event.defaultPrevented); })"
+    )
+    page.get_by_role("link", name="Open in a wallet").click()
+    page.wait_for_function("window.asked")
+    assert page.evaluate("window.asked") == [False]
+
+
 def test_without_javascript_the_page_says_what_to_do(visit: Visits) -> None:
     visitor = visit(java_script_enabled=False)
     expect(visitor.page.get_by_role("heading", name="Without JavaScript")).to_be_visible()

@@ -105,7 +105,7 @@ class Visit:
         self.page.goto(path)
 
     def _asked(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.url}/", "data:", "blob:")):
+        if not request.url.startswith((f"{self.url}/", "data:", "blob:", "lightning:")):
             self.foreign.append(request.url)
 
     def _said(self, text: str) -> None:
