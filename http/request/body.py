@@ -92,10 +92,11 @@ async def read_json(
 
 def _once(members: list[tuple[str, Any]]) -> None:
     """Refuse an object with a name that stands twice: another program on the way may have read the other value."""
-    names = {name for name, _ in members}
-    if len(names) < len(members):
-        repeated = next(name for at, (name, _) in enumerate(members) if name in dict(members[:at]))
-        raise invalid(repeated, "Must be there once")
+    names: set[str] = set()
+    for name, _ in members:
+        if name in names:
+            raise invalid(name, "Must be there once")
+        names.add(name)
 
 
 _members: Final = json.JSONDecoder(object_pairs_hook=_once)

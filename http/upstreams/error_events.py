@@ -44,16 +44,16 @@ class ErrorEvents:
             if not events:
                 return b""
             # More follows, so that the error was not the end. One that waits for no end would be kept from the client.
-            return self.release() + events
+            return self.release() + self.pass_on(events)
         if _ERROR not in events:
             return events
-        begin = 0
-        for found in _BLANK_LINE.finditer(events):
-            if _is_error(events[begin : found.end()]):
-                self._held = events[begin:]
-                return events[:begin]
-            begin = found.end()
-        return events
+        ends = [found.end() for found in _BLANK_LINE.finditer(events)]
+        begin = ends[-2] if len(ends) > 1 else 0
+        # As above, what the last event comes behind was not the end.
+        if not _is_error(events[begin:]):
+            return events
+        self._held = events[begin:]
+        return events[:begin]
 
     def release(self) -> bytes:
         """Return the events that wait, as they came: the answer did not end with them."""

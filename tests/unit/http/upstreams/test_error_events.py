@@ -80,3 +80,8 @@ def test_a_long_event_without_an_end_is_looked_through_once() -> None:
     """An upstream that never ends an event must not cost more than its bytes."""
     sent = b'data: {"error"' + b"x" * 2_000_000
     assert ErrorEvents(named=False).pass_on(sent) == sent
+
+
+def test_an_error_that_is_not_the_last_event_goes_on_as_it_came_however_it_is_cut() -> None:
+    assert ended(THEIRS + THEIRS[:-2] + b"\n\n" + TEXT) == ended(THEIRS, THEIRS, TEXT) == THEIRS + THEIRS + TEXT + OURS
+    assert ended(THEIRS + THEIRS) == ended(THEIRS, THEIRS)
