@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import threading
 import time
@@ -71,6 +72,12 @@ def test_lnbits_receives_by_the_stream_of_the_stand_in(scene: Scene) -> None:
     _until(lambda: bool(scene.lnd.do(lambda node: node.listeners)))
     assert scene.lnd.do(lambda node: node.receive(made["payment_hash"]))
     _until(lambda: scene.balance_msat(payee) == before_msat + 77_000)
+
+
+def test_an_invoice_has_the_hash_of_a_description_where_that_is_ordered(scene: Scene) -> None:
+    body = {"out": False, "unit": "sat", "amount": 77, "unhashed_description": b"[]".hex()}
+    made = scene.call(scene.lnbits.payee, "POST", "payments", **body).json()
+    assert read_invoice(made["bolt11"]).description_hash == hashlib.sha256(b"[]").hexdigest()
 
 
 def test_lnbits_pays_with_the_fee_of_the_route(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,6 +52,12 @@ def test_a_payment_from_the_network_arrives_at_lnbits_by_the_node_s_event(scene:
     # The list is LNbits's own books: it asks no node, so that only the node's event can have changed it.
     patiently(lambda: scene.listed(key, invoice.payment_hash)["status"] == "success", "LNbits heard of no payment")
     assert not scene.node.pay(invoice.payment_hash), "an invoice is paid once"
+
+
+def test_an_invoice_has_the_hash_of_a_description_where_that_is_ordered(scene: Scene) -> None:
+    body = {"out": False, "unit": "sat", "amount": 77, "unhashed_description": b"[]".hex()}
+    made = scene.call("POST", "/api/v1/payments", scene.lnbits.payee.invoice_key, body)
+    assert read_invoice(made["bolt11"]).description_hash == hashlib.sha256(b"[]").hexdigest()
 
 
 def test_lnbits_pays_another_node_and_knows_the_cost_and_the_proof(scene: Scene) -> None:

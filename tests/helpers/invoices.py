@@ -48,8 +48,12 @@ def behind(human_part: str, invoice: str, node_key: str = NODE_KEY) -> str:
 
 def over_hash_of(memo: str, invoice: str, node_key: str = NODE_KEY) -> str:
     """The invoice with the hash of its description in the place of the text, signed again."""
+    return over_hash(sha256(memo.encode()).digest(), memo, invoice, node_key)
+
+
+def over_hash(digest: bytes, memo: str, invoice: str, node_key: str = NODE_KEY) -> str:
+    """The invoice with this hash in the place of its description, which is `memo`, signed again."""
     human_part, words = bolt11_codec.decode(invoice)
     field = as_field("d", as_words(memo.encode()))
     assert words.count(field) == 1
-    hashed = as_field("h", as_words(sha256(memo.encode()).digest()))
-    return signed_words(human_part, words[:-SIGNATURE_WORDS].replace(field, hashed), node_key)
+    return signed_words(human_part, words[:-SIGNATURE_WORDS].replace(field, as_field("h", as_words(digest))), node_key)

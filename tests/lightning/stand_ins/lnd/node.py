@@ -14,6 +14,7 @@ from typing import Any
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.money import MSAT_PER_SAT, Msat
 from satmeter.actors.domain.payments.bolt11 import ReadInvoice, read_invoice
+from tests.helpers.invoices import over_hash
 
 # Codes of gRPC, which LND's errors carry.
 UNKNOWN, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS = 2, 3, 5, 6
@@ -126,6 +127,9 @@ class LndNode:
             at_s=now_s,
             expiry_s=expiry_s,
         )
+        if order.get("description_hash"):
+            # LND puts the hash into the invoice, and keeps the memo beside it.
+            text = over_hash(order["description_hash"], memo, text, self.key)
         index = max((made.add_index for made in self.invoices.values()), default=0) + 1
         is_private = bool(order.get("private", False))
         made = OwnInvoice(preimage, text, memo, value_msat, now_s, expiry_s, index, is_private)

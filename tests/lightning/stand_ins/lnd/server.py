@@ -211,8 +211,8 @@ class LndServer:
 
     async def _add_invoice(self, request: web.Request) -> dict[str, Any]:
         order = await _body(request, _INVOICE_FIELDS)
-        if "r_preimage" in order:
-            order["r_preimage"] = base64.b64decode(order["r_preimage"])
+        for name in {"r_preimage", "description_hash"} & order.keys():
+            order[name] = base64.b64decode(order[name])
         made = self.node.add_invoice(order)
         return {
             "r_hash": base64.b64encode(bytes.fromhex(made.payment_hash)).decode(),

@@ -158,7 +158,8 @@ class Phoenixd:
             raise _BadRequestError("Must provide either a description or descriptionHash")
         amount_sat = _number(form, "amountSat") if "amountSat" in form else None
         expiry_s = _number(form, "expirySeconds") if "expirySeconds" in form else 3_600
-        made = self.books.invoice(amount_sat, description or "", expiry_s, form.get("externalId"))
+        hashed = bytes.fromhex(form["descriptionHash"]) if "descriptionHash" in form else None
+        made = self.books.invoice(amount_sat, description or "", expiry_s, form.get("externalId"), hashed)
         answer = {"amountSat": amount_sat, "paymentHash": made.payment_hash, "serialized": made.payment_request}
         return JSONResponse({name: value for name, value in answer.items() if value is not None})
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from satmeter.actors.adapters.stub.bolt11_signing import sign_invoice
 from satmeter.actors.domain.money import Msat
+from tests.helpers.invoices import over_hash
 
 Json = dict[str, Any]
 
@@ -142,10 +143,17 @@ class Books:
         return [channel]
 
     def invoice(
-        self, amount_sat: int | None, description: str, expiry_s: int = 3_600, external_id: str | None = None
+        self,
+        amount_sat: int | None,
+        description: str,
+        expiry_s: int = 3_600,
+        external_id: str | None = None,
+        description_hash: bytes | None = None,
     ) -> Incoming:
-        """Make an invoice of ours."""
+        """Make an invoice of ours; a hash takes the place of its description."""
         preimage, text = self._signed(self._node_key, (amount_sat or 0) * _SAT, description, expiry_s)
+        if description_hash is not None:
+            text = over_hash(description_hash, description, text, self._node_key)
         now_ms, payment_hash = self.now_ms(), sha256(preimage).hexdigest()
         expires_at = now_ms + expiry_s * 1_000
         made = Incoming(
