@@ -45,7 +45,7 @@ export function topUpForm(place, context, session, talk, onPaid) {
     h("div", { class: "row" }, button, h("button", { type: "button", class: "plain", onclick: () => show(place) }, "Not now")));
   const card = h("div", { class: "note top-up" }, form);
   show(place, card);
-  // Of a field that lies behind something else, WebKit believes that it is seen.
+  // Browsers take a field that lies behind another for visible, and do not scroll to it when it gets the focus.
   field.focus({ preventScroll: true });
   card.scrollIntoView({ block: "nearest" });
   field.select();

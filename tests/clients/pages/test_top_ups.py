@@ -97,7 +97,7 @@ def test_what_one_presses_is_not_behind_the_field_for_messages(visit: Visits) ->
     page = visitor.page
     visitor.deposit()
     visitor.ask("Tell me something")
-    # WebKit takes what is behind the field for visible, and does not scroll to it when it gets the focus.
+    # A browser takes what is behind the field for visible, and does not scroll to it: where it lies is by the fonts.
     page.evaluate(
         """() => {
             const {focus} = HTMLElement.prototype;
