@@ -160,6 +160,9 @@ class SocketLink:
     async def submit(self, queue_id: str, calls: Sequence[Call | Cancel]) -> None:
         """Hand calls over. Raises `LinkError`."""
         writer = (await self._connected(queue_id)).writer
+        if writer.transport.is_closing():
+            # uvloop's own error for that is a `RuntimeError`, which the router would take for a defect.
+            raise LinkError("the connection has ended")
         try:
             write_frame(writer, CALLS.encode(list(calls)))
             await writer.drain()

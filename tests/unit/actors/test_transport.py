@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
+import uvloop
 from msgspec.structs import replace
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from satmeter.actors import transport
 from satmeter.actors.domain.errors import Code, Refusal
 from satmeter.actors.domain.llm.relays import RelayBody
 from satmeter.actors.frames import read_frame, write_frame
@@ -119,6 +122,31 @@ async def test_a_connection_that_breaks_is_not_mended_for_the_same_queue() -> No
         with pytest.raises(LinkError):
             await link.collect("queue")
         await link.close()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_to_write_after_a_long_silence_is_a_broken_link(
+    run: Callable[[Coroutine[Any, Any, None]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "_SILENCE_MAX_S", 0.05)
+
+    async def scene() -> None:
+        writers: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+        link = link_to(HostAddress("127.0.0.1", server.sockets[0].getsockname()[1], "token"))
+        with pytest.raises(LinkError):
+            await link.collect("queue")
+        # The front may send before it has read that the connection is over.
+        sending = link.submit("queue", [Call(1, "job_1", Ping())])
+        (outcome,) = await asyncio.gather(sending, return_exceptions=True)
+        await link.close()
+        server.close()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+        assert isinstance(outcome, LinkError), outcome
+
+    run(scene())
 
 
 async def test_another_queue_is_another_connection() -> None:
