@@ -152,8 +152,8 @@ _ERRORS: Final = """return Services.console.getMessageArray()
 
 
 def firefox() -> str | None:
-    """Return the system's Firefox."""
-    return shutil.which("firefox-esr") or shutil.which("firefox")
+    """Return the system's Firefox. One from a snap could not read the profile, and has another name."""
+    return shutil.which("firefox-esr")
 
 
 @contextmanager
