@@ -16,12 +16,17 @@ from ...config.settings import Settings
 from ...config.store_url import StoreKind, parse_store_url
 
 _HTTP: Final = frozenset({"http", "https"})
+_TLS: Final = frozenset({"https", "wss"})
 
 _ALLOW: Final = "name its host in SATMETER_PLAIN_HTTP_ALLOW when the whole network between is yours."
 PLAIN_HTTP: Final = f"Your key would travel there in the clear: use https://, or {_ALLOW}"
 _PLAIN_STORE: Final = f"Its password and all books would travel in the clear: use rediss:// (TLS), or {_ALLOW}"
 _PLAIN_PRICE: Final = f"Anybody on the way could set the price that you sell at: use https://, or {_ALLOW}"
 _PLAIN_TRACES: Final = f"Anybody on the way could read who calls what, and when: use https://, or {_ALLOW}"
+_PLAIN_RELAY: Final = (
+    "Anybody on the way to {host} could see when you are paid, and keep orders from your wallet: take a relay by "
+    f"wss://, or {_ALLOW}"
+)
 _TRACES: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _HEADERS: Final = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
 _UNVERIFIED: Final = (
@@ -37,7 +42,7 @@ def plain_http_allowed(environment: Mapping[str, str]) -> Sequence[str]:
 def may_carry_keys(url: str, allowed: Sequence[str] = ()) -> bool:
     """Return True if a key stays secret on its way: by TLS, on this machine, or where the operator allows."""
     split = urlsplit(url)
-    return split.scheme == "https" or _may_be_plain(split.hostname or "", allowed)
+    return split.scheme in _TLS or _may_be_plain(split.hostname or "", allowed)
 
 
 def transport_problems(settings: Settings) -> list[Problem]:
@@ -68,6 +73,7 @@ def _addresses(settings: Settings) -> Iterator[Problem]:
         # No key goes to where the price and the traces are, but production sells at the one, and is seen by the other.
         elif (settings.production or message is None) and not may_carry_keys(url, settings.plain_http_allow):
             yield Problem(variable, message or PLAIN_HTTP)
+    yield from _plain_relays(settings)
     for variable in _HEADERS:
         if settings.production and settings.otlp_endpoint and os.environ.get(variable):
             yield Problem(variable, "All processes would inherit the key in it: send to a collector that adds the key.")
@@ -78,6 +84,14 @@ def _nodes(settings: Settings) -> Iterator[tuple[str, str]]:
     for backend in BACKENDS.values():
         if backend.address and isinstance(url := value_of(settings, backend.address), str):
             yield backend.address, url
+
+
+def _plain_relays(settings: Settings) -> Iterator[Problem]:
+    """Yield the plain connections to addresses within a secret, by their hosts. What goes there is encrypted itself."""
+    for backend in BACKENDS.values() if settings.production else ():
+        for url in backend.hidden_addresses(settings):
+            if not may_carry_keys(url, settings.plain_http_allow):
+                yield Problem(backend.address, _PLAIN_RELAY.format(host=urlsplit(url).hostname))
 
 
 def upstream_transport_problems(settings: Settings) -> Iterator[Problem]:

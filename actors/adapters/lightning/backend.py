@@ -35,6 +35,9 @@ class Probed:
 Place = Callable[[Settings], str]
 """Says where the backend is, for the operator, without secrets."""
 
+Addresses = Callable[[Settings], Sequence[str]]
+"""Returns the addresses that stand within a backend's secret; none for a secret that can't be read."""
+
 
 class Build(Protocol):
     """Builder of a node's client."""
@@ -69,7 +72,7 @@ class Backend:
     invoices. keeps_owner: the node keeps an actor's id with a payment; else `OwnedPayments` stands around the client.
     troubles: a sentence for each code of `Lightning.trouble`. unusable: for those with which no invoice works either,
     words for the middle of a sentence. fees: the rule for the reserve of a payout. payouts_at_once: the orders
-    that its client sends at the same time.
+    that its client sends at the same time. hidden_addresses: those that its secret names, and no setting.
     """
 
     kind: LightningKind
@@ -86,6 +89,7 @@ class Backend:
     troubles: Mapping[str, str] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
     payouts_at_once: int = 1
+    hidden_addresses: Addresses = field(default=lambda _: ())
     stub: bool = False
 
     @property

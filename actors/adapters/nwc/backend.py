@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -22,12 +23,15 @@ from .rights import RightsTrouble
 
 def _place(settings: Settings) -> str:
     """Name the hosts of the relays: the rest of the address is a secret."""
+    hosts = [urlsplit(relay).hostname or "" for relay in _relays(settings)]
+    return "a wallet by Nostr Wallet Connect" + (f", over {' and '.join(hosts)}" if hosts else "")
+
+
+def _relays(settings: Settings) -> Sequence[str]:
     try:
-        connection = read_connection(held(settings.nwc_url) or "")
+        return read_connection(held(settings.nwc_url) or "").relays
     except (ElsewhereError, ValueError):
-        return "a wallet by Nostr Wallet Connect"
-    hosts = [urlsplit(relay).hostname or "" for relay in connection.relays]
-    return f"a wallet by Nostr Wallet Connect, over {' and '.join(hosts)}"
+        return ()
 
 
 def _build(settings: Settings, *, spending: bool, redis: Redis) -> Lightning:
@@ -50,6 +54,7 @@ NWC: Final = Backend(
     fees=RoutingFees(per_million=10_000, least_msat=Msat(10_000)),
     keeps_owner=False,
     payouts_at_once=PAYOUTS_AT_ONCE,
+    hidden_addresses=_relays,
     pays_with=URL,
     troubles=TROUBLES,
     unusable={

@@ -56,6 +56,30 @@ def test_price_and_store_may_be_plain_in_development_alone(production: bool) -> 
     assert found == (["REDIS_URL", "LNBITS_URL", "BTC_PRICE_URL"] if production else ["LNBITS_URL"])
 
 
+@pytest.mark.parametrize("production", [True, False])
+@pytest.mark.parametrize(
+    ("relays", "told"),
+    [
+        (["wss://relay.example", "ws://127.0.0.1:7000"], []),
+        (["wss://relay.example", "ws://other.example/x"], ["other.example"]),
+        (["ws://allowed.example", "ws://10.0.0.9"], ["10.0.0.9"]),
+    ],
+)
+def test_production_takes_relays_beyond_this_machine_by_tls_alone(
+    relays: list[str], told: list[str], production: bool
+) -> None:
+    secret = "cd" * 32
+    values: dict[str, Any] = {
+        "SATMETER_ENV": "production" if production else "development",
+        "SATMETER_PLAIN_HTTP_ALLOW": "allowed.example",
+        "NWC_URL": f"nostr+walletconnect://{'ab' * 32}?relay={'&relay='.join(relays)}&secret={secret}",
+    }
+    found = [problem for problem in transport_problems(Settings(**values)) if problem.variable == "NWC_URL"]
+    assert len(found) == (len(told) if production else 0)
+    for problem, host in zip(found, told, strict=False):
+        assert host in problem.message and "wss://" in problem.message and secret not in problem.message
+
+
 def _traced(url: str) -> Settings:
     return Settings.model_validate({"SATMETER_ENV": "production", "OTEL_EXPORTER_OTLP_ENDPOINT": url})
 

@@ -29,11 +29,13 @@ async def test_the_row_builds_a_client_and_names_the_relays_without_the_secret()
     await client.close()
     assert NWC.place(settings(WHOLE)) == "a wallet by Nostr Wallet Connect, over relay.example and 127.0.0.1"
     assert NWC.can_pay(settings(WHOLE))
+    assert NWC.hidden_addresses(settings(WHOLE)) == ("wss://relay.example/x", "ws://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("url", ["nonsense", f"nostr+walletconnect://x?secret={SECRET}"])
 async def test_an_address_that_cannot_be_read_ends_nothing_and_is_told(url: str) -> None:
     assert NWC.place(settings(url)) == "a wallet by Nostr Wallet Connect"
+    assert not NWC.hidden_addresses(settings(url))
     client = NWC.build(settings(url), spending=True, redis=cast(Any, None))
     with pytest.raises(PermanentError, match="NWC_URL can't be read"):
         await client.check()
