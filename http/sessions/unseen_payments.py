@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -43,6 +43,13 @@ AnswerT = TypeVar("AnswerT")
 _Key = tuple[str, int, Code]
 
 
+class _Seen(NamedTuple):
+    """Findings of a look-up. `blind`: the node is away, so that an open invoice may have been paid."""
+
+    views: Sequence[SessionView]
+    blind: bool = False
+
+
 class UnseenPayments:
     """Look-ups of a session's open invoices, as many as a front may have the node asked for.
 
@@ -53,7 +60,7 @@ class UnseenPayments:
         self._state = state
         self._of_session = Buckets(_OF_SESSION_PER_S, _OF_SESSION_BURST)
         self._of_all = Buckets(_OF_ALL_PER_S, _OF_ALL_BURST)
-        self._looks: dict[_Key, asyncio.Task[Sequence[SessionView]]] = {}
+        self._looks: dict[_Key, asyncio.Task[_Seen]] = {}
         self._asking_node: asyncio.Task[bool] | None = None
         self._away_until_s = 0.0
 
@@ -78,22 +85,23 @@ class UnseenPayments:
             return False
         key = holder.session_id, holder.grant.generation, refusal.code
         look = self._under_way(key)
-        if look is not None and _shows(await asyncio.shield(look), refusal):
+        if look is not None and _shows((await asyncio.shield(look)).views, refusal):
             return True
         # A look-up that was under way may have begun before this client paid.
         look = self._under_way(key) or self._begun(key)
-        if look is not None and _shows(await asyncio.shield(look), refusal):
+        seen = _Seen((), blind=await self._is_blind(key)) if look is None else await asyncio.shield(look)
+        if _shows(seen.views, refusal):
             return True
-        if asyncio.get_running_loop().time() < self._away_until_s:
+        if seen.blind:
             away = node_unavailable()
             raise RefusedError(replace(away, message=f"{_NOT_SEEN[refusal.code]} {away.message}"))
         return False
 
-    def _under_way(self, key: _Key) -> asyncio.Task[Sequence[SessionView]] | None:
+    def _under_way(self, key: _Key) -> asyncio.Task[_Seen] | None:
         look = self._looks.get(key)
         return None if look is None or look.done() else look
 
-    def _begun(self, key: _Key) -> asyncio.Task[Sequence[SessionView]] | None:
+    def _begun(self, key: _Key) -> asyncio.Task[_Seen] | None:
         """Return a new look-up; None if there were too many of late."""
         now_s = asyncio.get_running_loop().time()
         if self._of_session.wait_s(key[0], now_s) or self._of_all.wait_s(_ALL, now_s):
@@ -104,11 +112,11 @@ class UnseenPayments:
         look.add_done_callback(lambda _: self._ended(key, look))
         return look
 
-    def _ended(self, key: _Key, look: asyncio.Task[Sequence[SessionView]]) -> None:
+    def _ended(self, key: _Key, look: asyncio.Task[_Seen]) -> None:
         if self._looks.get(key) is look:
             del self._looks[key]
 
-    async def _look(self, key: _Key) -> Sequence[SessionView]:
+    async def _look(self, key: _Key) -> _Seen:
         """Return the session as it was after each of the node's answers; nothing if it gave none in time."""
         session_id, generation, code = key
         # Without caveats: a holder that may only make requests may not read the session.
@@ -116,21 +124,36 @@ class UnseenPayments:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 if code is Code.PAYMENT_REQUIRED:
-                    return (await call(session_id, CheckPayment(grant)),)
+                    return _Seen((await call(session_id, CheckPayment(grant)),))
                 view = await call(session_id, GetSession(grant))
                 checks = [CheckPayment(grant, found.payment_hash) for found in view.pending_invoices[-_TOP_UPS_MAX:]]
-                return (view, *await asyncio.gather(*(call(session_id, check) for check in checks)))
+                return _Seen((view, *await asyncio.gather(*(call(session_id, check) for check in checks))))
         except RefusedError:
-            return ()
+            return _Seen(())
         except (TransientError, TimeoutError):
-            await self._note_whether_away()
-            return ()
+            return _Seen((), blind=await self._is_node_away())
 
-    async def _note_whether_away(self) -> None:
+    async def _is_blind(self, key: _Key) -> bool:
+        """Return whether an open invoice of the session can't be looked at, as the node was away a moment ago."""
+        session_id, generation, code = key
+        if asyncio.get_running_loop().time() >= self._away_until_s:
+            return False
+        if code is Code.PAYMENT_REQUIRED:
+            return True
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                view = await self._state.router.call(session_id, GetSession(Grant(generation)))
+        except (RefusedError, TransientError, TimeoutError):
+            return False
+        return bool(view.pending_invoices)
+
+    async def _is_node_away(self) -> bool:
         if self._asking_node is None or self._asking_node.done():
             self._asking_node = asyncio.create_task(self._node_answers())
-        if not await asyncio.shield(self._asking_node):
+        away = not await asyncio.shield(self._asking_node)
+        if away:
             self._away_until_s = asyncio.get_running_loop().time() + _AWAY_S
+        return away
 
     async def _node_answers(self) -> bool:
         check = self._state.checks.get("lightning")

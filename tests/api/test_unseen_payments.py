@@ -180,6 +180,41 @@ async def test_while_the_node_is_away_no_deposit_is_called_unpaid(
         assert 1 <= len(asked) <= 6
 
 
+@pytest.mark.parametrize("tops_up", [False, True])
+async def test_while_the_node_is_away_only_who_has_an_open_invoice_gets_a_503(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, *, tops_up: bool
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
+    monkeypatch.setattr(unseen_payments, "_AWAY_S", PATIENCE_S)
+
+    async def away() -> None:
+        raise TransientError("the node is away")
+
+    async with shop_over(redis) as shop:
+        lightning = shop.api.world.lightning
+        funded, unpaid = await opened(shop), await opened(shop)
+        await shop.api.pay(funded["depositInvoice"])
+        if tops_up:
+            assert (await post(shop, funded, "/sessions/{id}/topup", {"amountSats": 500})).status_code == 201
+        shop.api.state.checks["lightning"] = away  # type: ignore[index]
+        lightning.fault = TransientError("the node is away")
+        # Another session's look-up finds that the node is away; it is back a moment later.
+        assert (await post(shop, unpaid, "/v1/messages", CALL)).status_code == 503
+        if not tops_up:
+            lightning.fault = None
+        # Also beyond the look-ups that it may have.
+        for _ in range(7):
+            answer = await post(shop, funded, "/v1/messages", DEAR)
+            told = answer.json()
+            if tops_up:
+                assert (answer.status_code, told["code"]) == (503, "unavailable"), answer.text
+            else:
+                assert (answer.status_code, told["code"]) == (402, "insufficient_balance"), answer.text
+                assert told["topUpInvoice"]
+                break
+
+
 async def test_requests_that_come_together_share_a_look_up(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
     session, lightning = await opened(shop), shop.api.world.lightning
