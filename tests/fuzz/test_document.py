@@ -20,6 +20,8 @@ TOKEN = "an operator's token of a test, long enough"
 SEED = os.environ.get("FUZZ_SEED")
 # Whether a prompt can be priced and whether an invoice fits what is owed is more than a schema can say.
 LOOSE = ("createMessage", "countTokens", "createChatCompletion", "createResponse", "countInputTokens", "refundJob")
+# Too long a request is a body that is too large.
+TOO_LONG = ["400", "401", "403", "404", "405", "409", "413", "415"]
 CONFIG: dict[str, Any] = {
     "seed": int(SEED or 402),
     "generation": {
@@ -43,12 +45,12 @@ CONFIG: dict[str, Any] = {
         }
         for operation in LOOSE
     ]
-    # Too long a request is a body that is too large.
     + [
         {
-            "include-operation-id": "createJob",
-            "checks": {"negative_data_rejection": {"expected-statuses": ["400", "413", "415"]}},
+            "include-operation-id": operation,
+            "checks": {"negative_data_rejection": {"expected-statuses": TOO_LONG}},
         }
+        for operation in ("createJob", "ask", "askInSession")
     ],
 }
 
