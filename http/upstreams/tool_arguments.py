@@ -40,15 +40,15 @@ def mended(messages: Any) -> Mended | None:
     for message in messages:
         calls = message.get("tool_calls") if isinstance(message, dict) else None
         if isinstance(calls, list):
-            readable = [_readable(call) for call in calls]
-            if readable != calls:
-                try:
+            try:
+                readable = [_readable(call) for call in calls]
+                if readable != calls:
                     grown_bytes += len(msgspec.json.encode(readable)) - len(msgspec.json.encode(calls))
-                except ValueError:
-                    return None  # It holds half a character, which only the client's own bytes can.
-                found.append({**message, "tool_calls": readable})
-                changed = True
-                continue
+                    found.append({**message, "tool_calls": readable})
+                    changed = True
+                    continue
+            except ValueError:
+                return None  # It holds half a character, which only the client's own bytes can.
         found.append(message)
     return Mended(found, grown_bytes) if changed else None
 

@@ -81,9 +81,10 @@ def test_what_can_be_read_is_left_alone(messages: Any) -> None:
     assert mended(messages) is None
 
 
-def test_half_a_character_goes_on_in_the_clients_bytes() -> None:
-    messages = history("{")
-    messages[0]["content"] = "\ud83d"
+@pytest.mark.parametrize(("said", "arguments"), [("\ud83d", "{"), ("a", '{"a":"\ud83d')])
+def test_half_a_character_goes_on_in_the_clients_bytes(said: str, arguments: str) -> None:
+    messages = history(arguments)
+    messages[0]["content"] = said
     body, _ = sent(messages)
     assert body["messages"] == messages
 
