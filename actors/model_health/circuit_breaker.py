@@ -248,7 +248,7 @@ class GatedProvider:
 
     async def _judged(self, model: str, error: PortError) -> PortError:
         """Return the error as waiting callers should see it: while all calls fail, a failed one has met an outage."""
-        works = None if self._question is None else partial(self._question.is_answered, model)
+        works = None if self._question is None else partial(self._works, self._question, model, error)
         try:
             away = await self._gate.failed(model, error, works)
         except asyncio.CancelledError:
@@ -262,6 +262,16 @@ class GatedProvider:
                 str(error), ModelFault.UNAVAILABLE, error.retry_after_s, answered=error.answered, taken=taken
             )
         return error
+
+    async def _works(self, question: PlainQuestion, model: str, error: PortError) -> bool:
+        """Return whether the provider works. Raises the error if its caller leaves: the call has failed by then."""
+        try:
+            return await question.is_answered(model)
+        except asyncio.CancelledError:
+            if did_nothing(error):
+                raise
+            # The question may take seconds. A call that ends as cancelled is charged, and one that failed is not.
+            raise error from None
 
 
 def _proves(part: object) -> bool:

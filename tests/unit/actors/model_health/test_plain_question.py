@@ -92,6 +92,30 @@ async def test_what_speaks_of_the_whole_provider_needs_no_question() -> None:
     assert scene.questions == 0 and scene.board.outage is not None
 
 
+@pytest.mark.parametrize(("error", "ending"), [(SilentError("fell silent"), SilentError), (BROKEN, HeldBackError)])
+async def test_a_call_whose_client_leaves_during_the_question_has_failed(
+    monkeypatch: pytest.MonkeyPatch, error: PortError, ending: type[PortError]
+) -> None:
+    """Else it would count as one that was sent, whose prompt is charged."""
+    scene, asked = Scene(), asyncio.Event()
+
+    async def stand(model: str) -> bool:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr(scene.question, "is_answered", stand)
+    for _ in range(2):
+        await scene.fails(error)
+    scene.provider.faults = [error]
+    calling = asyncio.create_task(scene.model.complete("x", model="sonnet", max_tokens=5))
+    await asked.wait()
+    calling.cancel()
+    with pytest.raises(ending):
+        await calling
+    assert scene.board.outage is None
+
+
 @pytest.mark.parametrize("error", [PermanentError("answered 400"), TransientError("an empty answer")])
 async def test_any_answer_but_a_failure_shows_that_it_works(error: PortError) -> None:
     provider = FakeModel(faults=[error])
