@@ -85,11 +85,11 @@ class UnseenPayments:
             return False
         key = holder.session_id, holder.grant.generation, refusal.code
         look = self._under_way(key)
-        if look is not None and _shows((await asyncio.shield(look)).views, refusal):
-            return True
-        # A look-up that was under way may have begun before this client paid.
-        look = self._under_way(key) or self._begun(key)
-        seen = _Seen((), blind=await self._is_blind(key)) if look is None else await asyncio.shield(look)
+        seen = _Seen(()) if look is None else await asyncio.shield(look)
+        if not seen.blind and not _shows(seen.views, refusal):
+            # A look-up that was under way may have begun before this client paid.
+            look = self._under_way(key) or self._begun(key)
+            seen = _Seen((), blind=await self._is_blind(key)) if look is None else await asyncio.shield(look)
         if _shows(seen.views, refusal):
             return True
         if seen.blind:

@@ -180,6 +180,38 @@ async def test_while_the_node_is_away_no_deposit_is_called_unpaid(
         assert 1 <= len(asked) <= 6
 
 
+async def test_who_waits_for_a_look_up_that_finds_the_node_away_waits_for_no_other(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(unseen_payments, "_ANSWERS_WITHIN_S", PATIENCE_S)
+    session, checks, credited = await opened(shop), 0, unseen_payments.UnseenPayments.credited
+    checking, joined, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def away() -> None:
+        nonlocal checks
+        checks += 1
+        checking.set()
+        await told.wait()
+        raise TransientError("the node is away")
+
+    shop.api.world.lightning.fault = TransientError("the node is away")
+    shop.api.state.checks["lightning"] = away  # type: ignore[index]
+    early = asyncio.create_task(post(shop, session, "/v1/messages", CALL))
+    await checking.wait()
+
+    async def noted(*args: Any) -> bool:
+        joined.set()
+        return await credited(*args)
+
+    monkeypatch.setattr(unseen_payments.UnseenPayments, "credited", noted)
+    late = asyncio.create_task(post(shop, session, "/v1/messages", CALL))
+    await joined.wait()
+    told.set()
+    assert [(await answering).status_code for answering in (early, late)] == [503, 503]
+    assert checks == 1
+
+
 @pytest.mark.parametrize("tops_up", [False, True])
 async def test_while_the_node_is_away_only_who_has_an_open_invoice_gets_a_503(
     redis: Redis, monkeypatch: pytest.MonkeyPatch, *, tops_up: bool
