@@ -131,7 +131,10 @@ async def _named(client: Redis) -> bool:
 
 def _is_ours(store: RayStore, redis_url: str | None) -> bool:
     """Return whether the addresses name one server, as far as their words tell."""
-    return redis_url is not None and bool(set(_places(store.url)) & set(_places(redis_url)))
+    try:
+        return redis_url is not None and bool(set(_places(store.url)) & set(_places(redis_url)))
+    except ValueError:
+        return False  # Ours can't be read, which is told elsewhere.
 
 
 def _places(url: str) -> Sequence[tuple[str, int]]:

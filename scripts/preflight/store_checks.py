@@ -68,7 +68,8 @@ def _unanswered(error: Exception, url: str) -> str:
         )
     if "CERTIFICATE_REQUIRED" in text.upper().replace(" ", "_"):
         return "The store wants a certificate of this server: add ?ssl_certfile=FILE&ssl_keyfile=FILE to the address."
-    if any(word in text for word in ("No such file", "Permission denied", "PEM", "X509")):
+    # A socket may be missing or closed to this user, too.
+    if "ssl_" in url and any(word in text for word in ("No such file", "Permission denied", "PEM", "X509")):
         return "A file of the address (?ssl_ca_certs and the like) can't be read, or has no certificate: mend its path."
     if isinstance(error, AuthenticationError) or "NOAUTH" in text or "WRONGPASS" in text:
         return "The store does not accept its user or password: mend them in the address."

@@ -104,9 +104,12 @@ async def test_files_are_held_to_what_holds_for_all_secrets(tmp_path: Path) -> N
     assert problem.variable == "RAY_REDIS_PASSWORD_FILE" and "chmod 600" in problem.message
 
 
-async def test_a_store_that_does_not_answer_is_an_error() -> None:
+@pytest.mark.parametrize("redis_url", [None, "store:6379", "redis://store:port"])
+async def test_a_store_that_does_not_answer_is_an_error(redis_url: str | None) -> None:
+    # An address of our own that can't be read is told elsewhere.
+    settings = Settings(env=Environment.PRODUCTION, redis_url=redis_url)
     with pytest.raises((RedisError, OSError)):
-        await ray_store_problems({"RAY_REDIS_ADDRESS": "127.0.0.1:1"}, PRODUCTION)
+        await ray_store_problems({"RAY_REDIS_ADDRESS": "127.0.0.1:1"}, settings)
 
 
 @pytest.mark.parametrize("env", list(Environment))

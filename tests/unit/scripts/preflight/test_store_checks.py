@@ -30,6 +30,11 @@ async def warned(url: str, *, production: bool = False, allowed: str = "") -> li
     return [problem.message for problem in problems]
 
 
+async def test_a_socket_that_is_not_there_is_no_file_of_the_address() -> None:
+    (message,) = await found("unix:///nowhere/store.sock")
+    assert "does not answer" in message and "ssl_ca_certs" not in message
+
+
 LOSING = [
     ({"appendfsync": "everysec"}, "everysec", "once a second"),
     ({"appendfsync": "no"}, "no", "leaves it to the system"),
