@@ -262,11 +262,13 @@ def test_the_launcher_starts_ray_with_the_token_or_not_at_all(
     name: str, lines: str, starts: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "deploy").mkdir()
-    (tmp_path / "deploy/satmeter.env").write_text(f"BTC_PRICE_URL=http://x/?a=1&b=2\n{lines}")
+    (tmp_path / "deploy/satmeter.env").write_text(
+        f"BTC_PRICE_URL=http://x/?a=1&b=2\nRAY_REDIS_PASSWORD=hidden\n{lines}"
+    )
     for program in ("ray", "satmeter"):
         stand_in = tmp_path / ".venv/bin" / program
         stand_in.parent.mkdir(parents=True, exist_ok=True)
-        stand_in.write_text('#!/bin/sh\necho "$RAY_AUTH_MODE $RAY_AUTH_TOKEN"\n')
+        stand_in.write_text('#!/bin/sh\necho "$RAY_AUTH_MODE $RAY_AUTH_TOKEN $RAY_REDIS_PASSWORD"\n')
         stand_in.chmod(0o755)
     # As Ray's launcher calls it; a limit that may not be raised here is none of this test's business.
     command = _start_command(name).replace("/opt/satmeter", str(tmp_path)).replace("ulimit -n 65536", "true")
@@ -275,4 +277,6 @@ def test_the_launcher_starts_ray_with_the_token_or_not_at_all(
         ["bash", "-c", f"true && ({command})"], env=environment, capture_output=True, text=True, check=False
     )
     assert (run.returncode == 0) is starts
-    assert run.stdout == ("token abc\n" if starts else "")
+    # The password of Ray's store is the head's alone.
+    password = "hidden" if name.startswith("head") else ""
+    assert run.stdout == (f"token abc {password}\n" if starts else "")
