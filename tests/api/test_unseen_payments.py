@@ -159,6 +159,7 @@ async def test_while_the_node_is_away_no_deposit_is_called_unpaid(
     monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.05)
     monkeypatch.setattr(unseen_payments, "_ANSWERS_WITHIN_S", 0.05)
     monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
+    monkeypatch.setattr(unseen_payments, "_AWAY_S", PATIENCE_S)
     asked: list[str] = []
 
     async def away() -> None:
@@ -218,6 +219,7 @@ async def test_while_the_node_is_away_only_who_has_an_open_invoice_gets_a_503(
 ) -> None:
     monkeypatch.setattr(unseen_payments, "_PATIENCE_S", 0.2)
     monkeypatch.setattr(unseen_payments, "_OF_SESSION_PER_S", 0.001)
+    monkeypatch.setattr(unseen_payments, "_OF_SESSION_BURST", 1.0)
     monkeypatch.setattr(unseen_payments, "_AWAY_S", PATIENCE_S)
 
     async def away() -> None:
@@ -235,12 +237,15 @@ async def test_while_the_node_is_away_only_who_has_an_open_invoice_gets_a_503(
         assert (await post(shop, unpaid, "/v1/messages", CALL)).status_code == 503
         if not tops_up:
             lightning.fault = None
-        # Also beyond the look-ups that it may have.
-        for _ in range(7):
+            monkeypatch.setattr(unseen_payments, "_PATIENCE_S", PATIENCE_S)
+        # Also beyond the look-up that it may have.
+        for _ in range(3):
             answer = await post(shop, funded, "/v1/messages", DEAR)
             told = answer.json()
             if tops_up:
                 assert (answer.status_code, told["code"]) == (503, "unavailable"), answer.text
+                # The node is not asked again, and a busy machine is waited for.
+                monkeypatch.setattr(unseen_payments, "_PATIENCE_S", PATIENCE_S)
             else:
                 assert (answer.status_code, told["code"]) == (402, "insufficient_balance"), answer.text
                 assert told["topUpInvoice"]

@@ -99,10 +99,16 @@ class Browser:
 
     def find(self, tag: str, text: str = "") -> str:
         """Wait for such an element, and return its reference."""
-        self.wait(lambda: self.shown(tag, text), f"{tag} {text!r}")
-        found = self.shown(tag, text)
-        assert found, (tag, text)
-        return found[ELEMENT]
+        found: list[str] = []
+
+        def there() -> bool:
+            # The page may draw it again at any moment: what was seen is what is meant.
+            if element := self.shown(tag, text):
+                found.append(element[ELEMENT])
+            return bool(found)
+
+        self.wait(there, f"{tag} {text!r}")
+        return found[0]
 
     def click(self, tag: str, text: str) -> None:
         """Click in the middle of it, as a mouse does."""
@@ -165,7 +171,7 @@ def running_firefox(program: str, preferences: Mapping[str, Any] | None = None) 
         lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in chosen.items()]
         (profile / "user.js").write_text("\n".join(lines))
         words = [program, "--marionette", "--remote-allow-system-access", "--headless", "--profile", str(profile)]
-        stack.enter_context(_running(words, {"HOME": str(profile)}))
+        stack.enter_context(_running(words, {"HOME": str(profile), "XDG_CONFIG_HOME": str(profile)}))
         told = profile / "MarionetteActivePort"
         wait_until(lambda: told.exists() and told.read_text().strip(), PATIENCE_S, "Firefox did not start")
         with socket.create_connection(("127.0.0.1", int(told.read_text())), PATIENCE_S) as wire:
@@ -238,10 +244,10 @@ def running_webkit(program: str, environment: Mapping[str, str] | None = None) -
         style = home / ".config" / "gtk-3.0" / "gtk.css"
         style.parent.mkdir(parents=True)
         style.write_text(_SMALL_BARS)
-        # Without a GPU. The data of the browser go to a home of its own.
-        here = {"DISPLAY": display, "HOME": str(home), **(environment or {})}
+        # The data of the browser go to a home of its own, its window to the display of memory on any desktop.
+        here = {"DISPLAY": display, "GDK_BACKEND": "x11", "HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
         said = stack.enter_context((home / "said").open("w+b"))
-        stack.enter_context(_running(["WebKitWebDriver", f"--port={port}"], here, said))
+        stack.enter_context(_running(["WebKitWebDriver", f"--port={port}"], {**here, **(environment or {})}, said))
         client = stack.enter_context(
             httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, trust_env=False)
         )

@@ -18,20 +18,25 @@ from tests.helpers.served import Served
 MARKDOWN = "# A note\n\nThank you for the **plants**.\n\n- roses\n- tulips\n"
 
 
-@pytest.fixture(scope="module", params=["Firefox", "WebKit"])
+# Skipped before the server starts.
+FIREFOX, WEBKIT = engines.firefox(), engines.webkit()
+NO_FIREFOX = pytest.mark.skipif(FIREFOX is None, reason="needs Firefox: install Debian's package `firefox-esr`")
+NO_WEBKIT = pytest.mark.skipif(
+    WEBKIT is None, reason="needs WebKitGTK: install Debian's packages `webkit2gtk-driver` and `xvfb`"
+)
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((engines.running_firefox, FIREFOX), id="Firefox", marks=NO_FIREFOX),
+        pytest.param((engines.running_webkit, WEBKIT), id="WebKit", marks=NO_WEBKIT),
+    ],
+)
 def browser_of_an_engine(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Browser with a window as narrow as a phone."""
-    if request.param == "Firefox":
-        firefox = engines.firefox()
-        if firefox is None:
-            pytest.skip("needs Firefox: install Debian's package `firefox-esr`")
-        running = engines.running_firefox(firefox)
-    else:
-        webkit = engines.webkit()
-        if webkit is None:
-            pytest.skip("needs WebKitGTK: install Debian's packages `webkit2gtk-driver` and `xvfb`")
-        running = engines.running_webkit(webkit)
-    with running as browser:
+    running, program = request.param
+    with running(program) as browser:
         yield browser
 
 

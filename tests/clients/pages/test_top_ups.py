@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Locator, Page, expect
 
 from tests.clients.pages.visits import NARROW, Visit
-from tests.helpers.served import Served
+from tests.helpers.served import Served, patiently
 
 Visits = Callable[..., Visit]
 
@@ -55,9 +55,12 @@ def test_a_top_up_that_was_paid_while_the_page_was_away_is_said_to_be_paid(visit
     page = visitor.page
     visitor.deposit()
     _order(visitor)
-    payment_hash = visitor.session()["pendingInvoices"][0]["paymentHash"]
+    shown, headers = visitor.session(), {"Authorization": f"Bearer {visitor.key()}"}
     visitor.go("/docs")
-    site.client.post(f"/dev/stub/pay/{payment_hash}")
+    site.client.post(f"/dev/stub/pay/{shown['pendingInvoices'][0]['paymentHash']}")
+    path = f"/sessions/{shown['sessionId']}"
+    # The server hears of it a moment later.
+    patiently(lambda: not site.client.get(path, headers=headers).json()["pendingInvoices"], "the top-up")
     visitor.go()
     expect(page.get_by_text("1,500 sats left")).to_be_visible()
     expect(page.get_by_role("status").get_by_text("The top-up is in your balance.")).to_be_visible()
